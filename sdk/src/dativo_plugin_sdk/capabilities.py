@@ -1,0 +1,20 @@
+"""What a reader or writer may be able to do beyond the five methods, declared and never guessed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Capability(StrEnum):
+    """One declared power; a class lists its own in ``capabilities``."""
+
+    ARROW_BATCHES = "arrow_batches"
+    """A writer that takes ``pyarrow.RecordBatch`` in ``write_batch`` instead of lists of dicts."""
+    ATOMIC_COMMIT = "atomic_commit"
+    """A writer whose ``commit_files`` makes all files visible at once or none."""
+    CDC = "cdc"
+    """A reader that reads a log of changes."""
+    INCREMENTAL = "incremental"
+    """A reader that resumes from state."""
+    PARTITIONED = "partitioned"
+    """A reader that splits a stream into parts that can be read independently."""

@@ -1,0 +1,143 @@
+"""The reader side of the engine's interface: streams, partitions, and batches interleaved with state.
+
+`BaseReader` is all that a simple plugin needs; `StreamReader` is what the engine talks to, and what built-in connectors
+implement. `dativo_plugin_sdk.simple_reader` turns the first into the second.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import pyarrow as pa
+
+from dativo_plugin_sdk.capabilities import Capability
+from dativo_plugin_sdk.config import SourceConfig
+from dativo_plugin_sdk.results import Check, DiscoveryResult
+
+ReadMode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
+State: TypeAlias = dict[str, Any]
+"""Where reading stopped: JSON values, small, with a ``version`` of the reader's own."""
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One stream as a job asks for it."""
+
+    name: str
+    mode: ReadMode = "full_refresh"
+    cursor: str | None = None
+    primary_key: tuple[str, ...] = ()
+    schema: pa.Schema | None = None
+    """What the rows must become: the contract's schema, else what `StreamReader.schema` found; None while planning."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The reader's own options of this stream, such as ``path``; they go before the source's."""
+    batch_bytes: int = 32 * 2**20
+    """About how large a batch should be; a single row may be larger."""
+    parallelism: int = 1
+    """How many threads the reader may keep busy."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A part of a stream that can be read on its own; ``detail`` is JSON values of the reader's own."""
+
+    id: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    size_bytes: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows read, in whatever types the source has: the engine conforms them to the stream's schema.
+
+    ``first_line`` is the line (from 1) of the first row where rows and lines of ``source`` go in step, else None;
+    ``source_bytes`` how many bytes of the source this batch used up, for progress.
+    """
+
+    batch: pa.RecordBatch
+    source: str | None = None
+    first_line: int | None = None
+    source_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Rows that could not be parsed; ``batch`` has the schema `dativo_plugin_sdk.rejects.REJECTED_SCHEMA`."""
+
+    batch: pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Rows read and left out on purpose, with the reason; they are counted in the report."""
+
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The stream's whole new state, true once everything yielded before it is committed."""
+
+    state: State
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the report must say; reading goes on."""
+
+    message: str
+
+
+Message: TypeAlias = Rows | Rejected | Skipped | StateChanged | Warned
+
+
+class StreamReader(ABC):
+    """A source as the engine reads it; one instance serves one run and is used from one thread at a time.
+
+    A configuration that is wrong is refused in ``__init__`` with `InvalidConfigError`, through `parse`.
+    """
+
+    __version__: ClassVar[str] = "1.0.0"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def check(self, streams: Sequence[StreamSpec]) -> Sequence[Check]:
+        """List the steps that show whether these streams can be read, from reachability to reading a sample."""
+
+    @abstractmethod
+    def discover(self, pattern: str | None = None) -> DiscoveryResult:
+        """List what there is to read, with columns and types; ``pattern`` is a glob over names."""
+
+    @abstractmethod
+    def schema(self, stream: StreamSpec) -> pa.Schema:
+        """Find one stream's schema.
+
+        Raises:
+            DataNotFoundError: There is no such stream.
+        """
+
+    @abstractmethod
+    def read(self, stream: StreamSpec, partition: Partition, state: State | None) -> Iterator[Message]:
+        """Read one partition from ``state`` on; memory stays bounded by ``stream.batch_bytes``."""
+
+    def streams(self) -> Mapping[str, Mapping[str, Any]]:
+        """Give the names a job's glob can pick from, each with the stream options that it stands for."""
+        return {str(item["name"]): {} for item in self.discover().objects}
+
+    def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:  # noqa: ARG002
+        """Split what is to be read; an empty sequence says that nothing is new."""
+        return [Partition(id=stream.name)]
+
+    def acknowledge(self, stream: StreamSpec, state: State) -> None:  # noqa: B027
+        """Tell the source that ``state`` is committed; the default has nobody to tell."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections; may be called twice."""

@@ -1,0 +1,188 @@
+"""The writer side of the engine's interface: open, write, and one fenced commit of rows, quarantine and state.
+
+`BaseWriter` is all that a simple plugin needs; `StreamWriter` is what the engine talks to, and what built-in connectors
+implement. `dativo_plugin_sdk.simple_writer` turns the first into the second.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import pyarrow as pa
+
+from dativo_plugin_sdk.config import TargetConfig
+from dativo_plugin_sdk.errors import DataError
+from dativo_plugin_sdk.results import Check
+from dativo_plugin_sdk.streams import State
+
+WriteMode: TypeAlias = Literal["append", "overwrite", "merge"]
+Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
+
+MAX_STATE_BYTES = 1 << 20
+"""The most a committed state may take as JSON: it is rewritten with every commit."""
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table as a job writes it."""
+
+    name: str
+    namespace: str | None
+    job: str
+    stream: str
+    run_id: str
+    write: WriteMode = "append"
+    primary_key: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The writer's own options of this table (partitioning, sort order, properties); they go before the target's."""
+    buffer_bytes: int = 128 * 2**20
+    """How many bytes of Arrow data the writer may hold before it must put them into a file."""
+
+    @property
+    def state_key(self) -> str:
+        """The name under which the target keeps this stream's state."""
+        return f"dativo.state.{self.job}/{self.stream}"
+
+    @property
+    def quarantine_name(self) -> str:
+        """The table beside this one that takes its rejected rows."""
+        return f"{self.name}__quarantine"
+
+
+@dataclass(frozen=True)
+class CommittedState:
+    """What a target remembers of a stream: the generation is 0 and the rest empty before the first commit."""
+
+    generation: int = 0
+    state: State | None = None
+    commit_id: str | None = None
+    run_id: str | None = None
+    committed_at: str | None = None
+    quarantine: Mapping[str, Any] | None = None
+    """Where the rejected rows of this commit lie, in the writer's own terms."""
+
+    def to_json(self) -> str:
+        """Write the state for the target to keep.
+
+        Raises:
+            DataError: It is larger than `MAX_STATE_BYTES`.
+        """
+        text = json.dumps({"version": 1, **asdict(self)}, separators=(",", ":"), sort_keys=True)
+        if len(text.encode()) > MAX_STATE_BYTES:
+            raise DataError(
+                f"the stream's state takes {len(text.encode())} bytes, at most {MAX_STATE_BYTES} can be committed",
+                hint="for file sources, split the stream by folder or pattern so that each follows fewer files",
+            )
+        return text
+
+    @classmethod
+    def from_json(cls, text: str | None) -> CommittedState:
+        """Read what `to_json` wrote; None gives the state before the first commit."""
+        if text is None:
+            return cls()
+        document = json.loads(text)
+        document.pop("version", None)
+        return cls(**document)
+
+
+@dataclass(frozen=True)
+class CommitRequest:
+    """What one commit must carry beside the rows written since `TableWriter.open`."""
+
+    commit_id: str
+    expected_generation: int
+    state: State | None
+    committed_at: str
+
+    def next_state(self, run_id: str, quarantine: Mapping[str, Any] | None = None) -> CommittedState:
+        """Give the state that the target must hold after this commit."""
+        return CommittedState(
+            generation=self.expected_generation + 1,
+            state=self.state,
+            commit_id=self.commit_id,
+            run_id=run_id,
+            committed_at=self.committed_at,
+            quarantine=quarantine,
+        )
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What landed, and as which commit; the row counts are None where the target cannot tell."""
+
+    commit_id: str
+    generation: int
+    snapshot_id: str | None = None
+    inserted: int | None = None
+    updated: int | None = None
+    deleted: int | None = None
+    bytes_written: int = 0
+    files: int = 0
+
+
+class TableWriter(ABC):
+    """One table during one run: ``load_state``, ``open``, ``write`` and ``quarantine`` many times, ``commit`` once.
+
+    Nothing is visible to readers of the table before ``commit``. Without ``open`` a commit moves the state alone.
+    """
+
+    @abstractmethod
+    def load_state(self) -> CommittedState:
+        """Read what the target remembers of this stream; a table that does not exist remembers nothing."""
+
+    @abstractmethod
+    def open(self, schema: pa.Schema) -> Sequence[str]:
+        """Prepare to write batches of exactly this schema; say which changes the table's own schema needs.
+
+        The changes themselves are part of the commit. Missing namespaces may be created here.
+
+        Raises:
+            SchemaValidationError: The table cannot take this schema without losing something.
+        """
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows; they are buffered by bytes, never by the table."""
+
+    @abstractmethod
+    def quarantine(self, batch: pa.RecordBatch) -> None:
+        """Take rejected rows: any one schema per run, all of its columns kept."""
+
+    @abstractmethod
+    def commit(self, request: CommitRequest) -> Receipt:
+        """Land rows, rejected rows and state as one step, or nothing.
+
+        Raises:
+            FencedError: The target's generation is not ``request.expected_generation``.
+            CommitStateUnknownError: No answer came, and looking again did not tell.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop what was written; never called after an unknown commit. May be called twice, and after ``commit``."""
+
+
+class StreamWriter(ABC):
+    """A target as the engine writes it; one instance serves one run and is used from one thread at a time."""
+
+    __version__: ClassVar[str] = "1.0.0"
+    delivery: ClassVar[Delivery] = "exactly_once"
+    write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
+
+    def __init__(self, config: TargetConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
+        """List the steps that show whether these tables can be written, ending with a probe that leaves nothing."""
+
+    @abstractmethod
+    def table(self, spec: TableSpec) -> TableWriter:
+        """Give the writer of one table; nothing is created yet."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections; may be called twice."""

@@ -1,0 +1,1 @@
+"""ODCS documents and the Arrow schemas they stand for."""

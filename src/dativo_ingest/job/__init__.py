@@ -1,0 +1,1 @@
+"""The job file: YAML to frozen models, errors with file, line and column."""

@@ -1,0 +1,1 @@
+"""Connectors by name: entry points and files."""

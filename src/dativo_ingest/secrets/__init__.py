@@ -1,0 +1,1 @@
+"""References to secrets become values here, at the last moment."""

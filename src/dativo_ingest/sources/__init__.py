@@ -1,0 +1,1 @@
+"""Built-in readers; they import only the SDK."""

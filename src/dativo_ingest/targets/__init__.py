@@ -1,0 +1,1 @@
+"""Built-in writers; they import only the SDK."""
