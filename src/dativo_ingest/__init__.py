@@ -1,6 +1,7 @@
 """Dativo: headless, config-driven data ingestion.
 
-The public names of the plugin interface, re-exported from the SDK and looked up on first use.
+The public names of the plugin interface, looked up on first use: importing the package, as every command does, loads
+neither pyarrow nor pydantic.
 """
 
 from __future__ import annotations
@@ -11,8 +12,100 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dativo_ingest.errors import (
         AuthenticationError as AuthenticationError,
+        ConcurrencyError as ConcurrencyError,
+        ConfigurationError as ConfigurationError,
+        ConnectionError as ConnectionError,
+        DataError as DataError,
+        DataFormatError as DataFormatError,
+        DataNotFoundError as DataNotFoundError,
+        DataValidationError as DataValidationError,
+        DatabaseLockError as DatabaseLockError,
+        DativoError as DativoError,
+        DiskFullError as DiskFullError,
+        InsufficientPermissionsError as InsufficientPermissionsError,
+        InvalidConfigError as InvalidConfigError,
+        InvalidCredentialsError as InvalidCredentialsError,
+        MissingConfigError as MissingConfigError,
+        NetworkError as NetworkError,
+        PluginError as PluginError,
+        PluginExecutionError as PluginExecutionError,
+        PluginLoadError as PluginLoadError,
+        PluginVersionError as PluginVersionError,
+        RateLimitError as RateLimitError,
+        ResourceError as ResourceError,
+        ResourceNotFoundError as ResourceNotFoundError,
+        ResourceUnavailableError as ResourceUnavailableError,
+        SchemaValidationError as SchemaValidationError,
+        ServiceUnavailableError as ServiceUnavailableError,
+        TimeoutError as TimeoutError,
+        TokenExpiredError as TokenExpiredError,
+        TransientError as TransientError,
+        get_error_code as get_error_code,
+        is_retryable_error as is_retryable_error,
+        wrap_exception as wrap_exception,
     )
-    from dativo_ingest.errors import *  # noqa: F403
-    from dativo_ingest.plugins import *  # noqa: F403
+    from dativo_ingest.plugins import (
+        BaseReader as BaseReader,
+        BaseWriter as BaseWriter,
+        ConnectionTestResult as ConnectionTestResult,
+        DiscoveryResult as DiscoveryResult,
+        PluginLoader as PluginLoader,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "BaseReader",
+    "BaseWriter",
+    "ConcurrencyError",
+    "ConfigurationError",
+    "ConnectionError",
+    "ConnectionTestResult",
+    "DataError",
+    "DataFormatError",
+    "DataNotFoundError",
+    "DataValidationError",
+    "DatabaseLockError",
+    "DativoError",
+    "DiscoveryResult",
+    "DiskFullError",
+    "InsufficientPermissionsError",
+    "InvalidConfigError",
+    "InvalidCredentialsError",
+    "MissingConfigError",
+    "NetworkError",
+    "PluginError",
+    "PluginExecutionError",
+    "PluginLoadError",
+    "PluginLoader",
+    "PluginVersionError",
+    "RateLimitError",
+    "ResourceError",
+    "ResourceNotFoundError",
+    "ResourceUnavailableError",
+    "SchemaValidationError",
+    "ServiceUnavailableError",
+    "TimeoutError",
+    "TokenExpiredError",
+    "TransientError",
+    "__version__",
+    "get_error_code",
+    "is_retryable_error",
+    "wrap_exception",
+]
+
+_PLUGIN_NAMES = frozenset({"BaseReader", "BaseWriter", "ConnectionTestResult", "DiscoveryResult", "PluginLoader"})
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "plugins" if name in _PLUGIN_NAMES else "errors"
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

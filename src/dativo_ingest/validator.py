@@ -1,0 +1,5 @@
+"""The import path that plugins written for earlier releases use."""
+
+from dativo_plugin_sdk.state import IncrementalStateManager
+
+__all__ = ["IncrementalStateManager"]
