@@ -1,0 +1,161 @@
+"""The two ends of a job, made from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from dativo_ingest.contracts.odcs import Contract, load_contract
+from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
+from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan, expand, has_glob, plan_stream, select
+from dativo_ingest.run.state_store import SqliteStateStore
+from dativo_plugin_sdk.capabilities import Capability
+from dativo_plugin_sdk.config import SourceConfig, TargetConfig
+from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.streams import StreamReader, StreamSpec
+from dativo_plugin_sdk.tables import StreamWriter, TableSpec
+
+End = Literal["source", "target"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source of a job: what was found by its name, and the reader made of it."""
+
+    connector: Connector
+    reader: StreamReader
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of a job: what was found by its name, and the writer made of it."""
+
+    connector: Connector
+    writer: StreamWriter
+
+
+@contextmanager
+def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Source]:
+    """Make the reader, and close it afterwards."""
+    job = loaded.job
+    connector = _find(loaded, "reader", job.source.connector, mode)
+    config = SourceConfig(
+        type=job.source.connector,
+        connection=job.source.connection,
+        credentials=job.source.credentials,
+        objects=list(job.streams),
+        engine={"options": job.source.options},
+        options=job.source.options,
+    )
+    with _explained(loaded, "source", connector):
+        reader = make_reader(connector, config)
+    try:
+        yield Source(connector, reader)
+    finally:
+        reader.close()
+
+
+@contextmanager
+def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Target]:
+    """Make the writer, and close it afterwards."""
+    job = loaded.job
+    connector = _find(loaded, "writer", job.target.connector, mode)
+    config = TargetConfig(
+        type=job.target.connector,
+        connection=job.target.connection,
+        credentials=job.target.credentials,
+        engine={"options": job.target.options},
+        options=job.target.options,
+    )
+    states = SqliteStateStore(Path(loaded.folder) / ".dativo" / "state.db")
+    output_base = str(job.target.connection.get("path") or loaded.folder)
+    with _explained(loaded, "target", connector):
+        writer = make_writer(connector, config, states=states, output_base=output_base)
+    try:
+        yield Target(connector, writer)
+    finally:
+        writer.close()
+
+
+def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, options: RunOptions) -> list[StreamPlan]:
+    """Decide what each stream asked for does; the source is asked for its names only where the job has a glob."""
+    available = source.reader.streams() if has_glob(loaded.job.streams) else {}
+    streams = expand(loaded.job, available)
+    return [
+        plan_stream(
+            name,
+            streams[name][0],
+            loaded.job,
+            from_source=streams[name][1],
+            write_modes=target.writer.write_modes if target else ("append", "overwrite", "merge"),
+            can_cdc=Capability.CDC in source.reader.capabilities,
+            full_refresh=options.full_refresh,
+        )
+        for name in select(streams, options.streams)
+    ]
+
+
+def contract_of(plan: StreamPlan) -> Contract | None:
+    """Load the contract that a stream names."""
+    return load_contract(plan.contract, stream=plan.name, table=plan.table) if plan.contract else None
+
+
+def stream_spec(plan: StreamPlan, budget: Budget, *, parallelism: int, schema: pa.Schema | None = None) -> StreamSpec:
+    """Say what the reader needs to know of a stream."""
+    return StreamSpec(
+        name=plan.name,
+        mode=plan.mode,
+        cursor=plan.cursor,
+        primary_key=plan.primary_key,
+        schema=schema,
+        options={**plan.reader_options, "extra_columns": plan.extra_columns},
+        batch_bytes=budget.batch_bytes,
+        parallelism=parallelism,
+    )
+
+
+def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> TableSpec:
+    """Say what the writer needs to know of a table."""
+    return TableSpec(
+        name=plan.table,
+        namespace=plan.namespace,
+        job=job,
+        stream=plan.name,
+        run_id=run_id,
+        write=plan.write,
+        primary_key=plan.primary_key,
+        options=plan.table_options,
+        buffer_bytes=budget.buffer_bytes,
+    )
+
+
+def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
+    end = "source" if kind == "reader" else "target"
+    try:
+        return find(kind, name, mode=mode)
+    except DativoError as error:
+        error.message = f"{loaded.locate((end, 'connector'))} {end}.connector: {error.message}"
+        raise
+
+
+@contextmanager
+def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[None]:
+    """Give a connector's complaints about its configuration their place in the job file."""
+    try:
+        yield
+    except InvalidConfigError as error:
+        raise loaded.explain(error, (end,)) from error
+    except DativoError:
+        raise
+    except Exception as error:
+        if connector.built_in:
+            raise
+        raise wrap_exception(
+            error, PluginExecutionError, f"making {connector.name} failed: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,317 @@
+"""One stream of one run, from the first byte read to the commit. Read this first.
+
+    reader thread ──► channel (bounded in bytes) ──► conform ──► table writer ──► commit(rows + quarantine + state)
+                                                        └ rejected ──► quarantine ┘
+
+The reader runs in a thread of its own; everything else happens in the calling thread. Nothing is visible in the target
+before the one commit at the end, so a failure, an interruption or a kill at any moment leaves the target as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from dativo_ingest.run.channel import Channel, ChannelClosedError
+from dativo_ingest.run.events import Listener, Progress, StreamStarted, Warning_
+from dativo_ingest.run.plan import Budget, StreamPlan
+from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.steps.batch_bytes import split
+from dativo_ingest.steps.conform import conform
+from dativo_ingest.steps.quarantine import to_quarantine
+from dativo_ingest.steps.system_columns import add_system_columns, with_system_columns
+from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError
+from dativo_plugin_sdk.streams import (
+    Message,
+    Partition,
+    Rejected,
+    Rows,
+    Skipped,
+    State,
+    StateChanged,
+    StreamReader,
+    StreamSpec,
+    Warned,
+)
+from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
+
+_MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
+
+
+class CancelledRunError(Exception):
+    """The run was asked to stop before it committed; the last commit stands."""
+
+
+@dataclass
+class Totals:
+    """Rows counted on their way: ``read == written + quarantined + skipped`` once the stream is done."""
+
+    read: int = 0
+    written: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    source_bytes: int = 0
+    arrow_bytes: int = 0
+
+
+@dataclass
+class StreamOutcome:
+    """What became of a stream that did not fail."""
+
+    totals: Totals
+    before: CommittedState
+    receipt: Receipt | None = None
+    after: State | None = None
+    schema_changes: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StreamRun:
+    """One stream on its way; ``run`` may be called once.
+
+    Args:
+        plan: What to do.
+        spec: The stream as the reader knows it, with its schema.
+        reader: Where the rows come from.
+        table: Where they go; None for a dry run.
+        budget: Shares of memory, in bytes.
+        run_id: The run this stream is part of.
+        limit: The most rows to take; the state then stays where it was.
+        emit: Told of progress.
+        stop: Set from outside to end the run before its commit.
+    """
+
+    plan: StreamPlan
+    spec: StreamSpec
+    reader: StreamReader
+    table: TableWriter | None
+    budget: Budget
+    run_id: str
+    limit: int | None
+    emit: Listener
+    stop: threading.Event
+    totals: Totals = field(default_factory=Totals)
+    warnings: list[str] = field(default_factory=list)
+    _state: State | None = None
+    _moved: bool = False
+    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def run(self, before: CommittedState) -> StreamOutcome:
+        """Carry the stream and commit it.
+
+        Raises:
+            DativoError: Whatever went wrong, typed; nothing landed, unless it is `CommitStateUnknownError`.
+            CancelledRunError: ``stop`` was set.
+        """
+        outcome = StreamOutcome(self.totals, before, warnings=self.warnings)
+        state = None if self.plan.ignore_state else before.state
+        self._state = state
+        partitions = self.reader.partitions(self.spec, state)
+        if not partitions and self.plan.write != "overwrite":
+            return outcome
+        self.emit(_started(self.plan.name, partitions))
+        try:
+            if self.table is not None:
+                outcome.schema_changes = self.table.open(with_system_columns(self._schema, self.plan.system_columns))
+            for message in self._messages(partitions, state):
+                self._take(message)
+                if self.limit is not None and self.totals.read >= self.limit:
+                    break
+            self._judge()
+            self._raise_if_stopped()
+            if self.table is not None and self._has_news(before):
+                self._commit(outcome, before)
+        except CommitStateUnknownError:
+            raise  # it may have happened: what was written stays
+        except BaseException:
+            if self.table is not None:
+                self.table.abort()
+            raise
+        return outcome
+
+    @property
+    def _schema(self) -> pa.Schema:
+        assert self.spec.schema is not None  # noqa: S101  the engine finds it before it builds a StreamRun
+        return self.spec.schema
+
+    def _messages(self, partitions: Sequence[Partition], state: State | None) -> Iterator[Message]:
+        """Yield what the reader reads, read ahead by a thread within the channel's bytes."""
+        channel: Channel[Message] = Channel(self.budget.channel_bytes, _size_bytes)
+        thread = threading.Thread(
+            target=self._read_into, args=(channel, partitions, state), name=f"read {self.plan.name}", daemon=True
+        )
+        thread.start()
+        try:
+            for message in channel:
+                self._raise_if_stopped()
+                yield message
+        finally:
+            channel.close()
+            thread.join()
+
+    def _read_into(self, channel: Channel[Message], partitions: Sequence[Partition], state: State | None) -> None:
+        try:
+            for partition in partitions:
+                # A later partition reads on from where the ones before it have come to.
+                for message in self.reader.read(self.spec, partition, state):
+                    channel.put(message)
+                    if isinstance(message, StateChanged):
+                        state = message.state
+            channel.finish()
+        except ChannelClosedError:
+            pass  # nobody listens any more: the calling thread knows why
+        except BaseException as error:  # noqa: BLE001  it is raised in the calling thread
+            channel.finish(error)
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Rows():
+                for batch in split(message.batch, self.budget.batch_bytes):
+                    self._take_rows(replace(message, batch=batch))
+                self.totals.source_bytes += message.source_bytes
+                self._tell_progress()
+            case Rejected():
+                self.totals.read += message.batch.num_rows
+                self._reject(message.batch)
+            case Skipped():
+                self.totals.read += message.rows
+                self.totals.skipped += message.rows
+                self._warn_once(f"skipped rows: {message.reason}")
+            case StateChanged():
+                self._state = message.state
+                self._moved = True
+            case Warned():
+                self._warn_once(message.message)
+
+    def _take_rows(self, rows: Rows) -> None:
+        if self.limit is not None:
+            rows = replace(rows, batch=rows.batch.slice(0, max(0, self.limit - self.totals.read)))
+        self.totals.read += rows.batch.num_rows
+        self.totals.arrow_bytes += rows.batch.nbytes
+        conformed = conform(rows, self._schema)
+        if conformed.missing:
+            self._warn_once(f"columns that the source lacks are null: {', '.join(conformed.missing)}")
+        if conformed.extra:
+            self._note_extra(conformed.extra)
+        if conformed.rejected is not None:
+            self._reject(conformed.rejected)
+        if conformed.batch.num_rows:
+            self.totals.written += conformed.batch.num_rows
+            if self.table is not None:
+                self.table.write(
+                    add_system_columns(
+                        conformed.batch, self.plan.system_columns, loaded_at=self._started_at, run_id=self.run_id
+                    )
+                )
+
+    def _note_extra(self, names: Sequence[str]) -> None:
+        text = f"columns that are not in the schema: {', '.join(names)}"
+        if self.plan.extra_columns == "fail":
+            raise DataValidationError(
+                f"{self.plan.name} has {text}", hint="add them to the contract, or set extra_columns: ignore"
+            )
+        self._warn_once(f"{text}; they are left out")
+
+    def _reject(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        if self.plan.on_bad_row == "fail":
+            first = batch.slice(0, 1).to_pylist()[0]
+            at = f"{first['source']}:{first['line']}: " if first["source"] and first["line"] else ""
+            column = f"column {first['column']}: " if first["column"] else ""
+            raise DataValidationError(
+                f"{at}{column}{first['reason']}",
+                details={key: first[key] for key in ("column", "rule", "source", "line")},
+                hint="on_bad_row: quarantine would keep such rows beside the table and go on",
+            )
+        if self.plan.on_bad_row == "skip":
+            self.totals.skipped += batch.num_rows
+            self._warn_once("bad rows were skipped, as on_bad_row: skip asks")
+            return
+        self.totals.quarantined += batch.num_rows
+        if self.table is not None:
+            self.table.quarantine(
+                to_quarantine(batch, stream=self.plan.name, run_id=self.run_id, loaded_at=self._started_at)
+            )
+
+    def _judge(self) -> None:
+        """Refuse to commit a stream with more bad rows than the job allows."""
+        bad = self.totals.quarantined + (self.totals.skipped if self.plan.on_bad_row == "skip" else 0)
+        most = self.plan.max_bad_rows
+        if most is not None and bad > most:
+            raise DataValidationError(
+                f"{bad} of {self.totals.read} rows are bad, max_bad_rows allows {most}",
+                hint="nothing was committed; dativo preview shows the rejected rows",
+            )
+        ratio = self.plan.max_bad_ratio
+        if ratio is not None and self.totals.read and bad / self.totals.read > ratio:
+            raise DataValidationError(
+                f"{bad} of {self.totals.read} rows are bad ({bad / self.totals.read:.1%}), max_bad_ratio allows {ratio:.1%}",
+                hint="nothing was committed; dativo preview shows the rejected rows",
+            )
+
+    def _has_news(self, before: CommittedState) -> bool:
+        return bool(
+            self.totals.written
+            or self.totals.quarantined
+            or self.plan.write == "overwrite"
+            or (self._moved and self._state != before.state)
+        )
+
+    def _commit(self, outcome: StreamOutcome, before: CommittedState) -> None:
+        assert self.table is not None  # noqa: S101  a dry run commits nothing
+        state = before.state if self.limit is not None else self._state
+        request = CommitRequest(
+            commit_id=uuid7(),
+            expected_generation=before.generation,
+            state=state,
+            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        outcome.receipt = self.table.commit(request)
+        outcome.after = state
+        if state is not None and self.limit is None:
+            self.reader.acknowledge(self.spec, state)
+
+    def _tell_progress(self) -> None:
+        totals = self.totals
+        self.emit(
+            Progress(
+                self.plan.name,
+                totals.read,
+                totals.written,
+                totals.quarantined,
+                totals.source_bytes,
+                totals.arrow_bytes,
+            )
+        )
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self.emit(Warning_(self.plan.name, message))
+
+    def _raise_if_stopped(self) -> None:
+        if self.stop.is_set():
+            raise CancelledRunError
+
+
+def _size_bytes(message: Message) -> int:
+    return message.batch.nbytes if isinstance(message, Rows | Rejected) else _MESSAGE_BYTES
+
+
+def _started(stream: str, partitions: Sequence[Partition]) -> StreamStarted:
+    return StreamStarted(
+        stream,
+        total_bytes=_total(partitions, lambda partition: partition.size_bytes),
+        total_rows=_total(partitions, lambda partition: partition.rows),
+    )
+
+
+def _total(partitions: Sequence[Partition], number: Callable[[Partition], int | None]) -> int | None:
+    known = [value for value in map(number, partitions) if value is not None]
+    return sum(known) if known and len(known) == len(partitions) else None

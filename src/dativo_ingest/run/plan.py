@@ -1,0 +1,204 @@
+"""What a run will do, decided before anything is opened: pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dativo_ingest.job.model import Job, Stream
+from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
+from dativo_plugin_sdk.streams import ReadMode
+from dativo_plugin_sdk.tables import WriteMode
+
+_GLOB = frozenset("*?[")
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How the job's memory is shared out, in bytes of Arrow data."""
+
+    batch_bytes: int
+    channel_bytes: int
+    buffer_bytes: int
+
+    @classmethod
+    def of(cls, memory_mb: int, batch_mb: int) -> Budget:
+        """Share out ``memory_mb``.
+
+        A quarter is on the way between the threads and a quarter waits in the writer; the rest is for parsing,
+        conforming and compressing, which each need a few batches of room.
+        """
+        memory_bytes = memory_mb * _MIB
+        return cls(
+            batch_bytes=max(_MIB, min(batch_mb * _MIB, memory_bytes // 32)),
+            channel_bytes=max(_MIB, memory_bytes // 8),
+            buffer_bytes=max(_MIB, min(memory_bytes // 8, 256 * _MIB)),
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line asks of one run.
+
+    Attributes:
+        streams: Names or globs; None for all of the job's.
+        limit: The most rows to read of each stream; the state then stays where it was.
+        dry_run: Read and conform, write nothing.
+        full_refresh: Forget the state, and replace what incremental streams have loaded.
+        mode: ``cloud`` allows no third-party code in the engine's process.
+    """
+
+    streams: tuple[str, ...] | None = None
+    limit: int | None = None
+    dry_run: bool = False
+    full_refresh: bool = False
+    mode: str = "self_hosted"
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """One stream, with everything that the job, its defaults and the connectors leave open decided."""
+
+    name: str
+    mode: ReadMode
+    write: WriteMode
+    table: str
+    namespace: str | None
+    cursor: str | None
+    primary_key: tuple[str, ...]
+    contract: str | None
+    on_bad_row: str
+    max_bad_rows: int | None
+    max_bad_ratio: float | None
+    extra_columns: str
+    system_columns: tuple[str, ...]
+    reader_options: Mapping[str, Any] = field(default_factory=dict)
+    table_options: Mapping[str, Any] = field(default_factory=dict)
+    ignore_state: bool = False
+
+
+def has_glob(names: Collection[str]) -> bool:
+    """Say whether any name is a pattern, so that the source must be asked what there is."""
+    return any(_GLOB & set(name) for name in names)
+
+
+def expand(job: Job, available: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Stream, Mapping[str, Any]]]:
+    """Replace each glob of the job's streams by the names it picks; a name written out goes before a glob.
+
+    Args:
+        job: The job.
+        available: The source's names with the stream options each stands for; empty where no glob asks for it.
+
+    Raises:
+        DataNotFoundError: A glob picks nothing.
+    """
+    expanded: dict[str, tuple[Stream, Mapping[str, Any]]] = {}
+    for pattern, stream in job.streams.items():
+        if not has_glob([pattern]):
+            expanded[pattern] = (stream, {})
+            continue
+        picked = [name for name in available if fnmatch.fnmatchcase(name, pattern)]
+        if not picked:
+            raise DataNotFoundError(
+                f"no stream matches {pattern!r}; the source has {', '.join(sorted(available)) or 'none'}",
+                details={"pattern": pattern},
+            )
+        for name in picked:
+            if name not in job.streams and name not in expanded:
+                expanded[name] = (stream, available[name])
+    return expanded
+
+
+def select(names: Collection[str], wanted: tuple[str, ...] | None) -> list[str]:
+    """Pick the streams that a run is asked for, in the job's order.
+
+    Raises:
+        InvalidConfigError: Something asked for is not in the job.
+    """
+    if wanted is None:
+        return list(names)
+    for pattern in wanted:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise InvalidConfigError(f"the job has no stream {pattern!r}; it has {', '.join(names)}")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def plan_stream(  # noqa: PLR0913  the facts it decides from
+    name: str,
+    stream: Stream,
+    job: Job,
+    *,
+    from_source: Mapping[str, Any],
+    write_modes: Collection[WriteMode],
+    can_cdc: bool,
+    full_refresh: bool = False,
+) -> StreamPlan:
+    """Decide what one stream does.
+
+    Raises:
+        InvalidConfigError: The source cannot read or the target cannot write in the way asked for.
+    """
+    mode = stream.mode or job.defaults.mode or "full_refresh"
+    where = f"streams.{name}"
+    if mode == "cdc" and not can_cdc:
+        raise InvalidConfigError(
+            f"{where}.mode: the source {job.source.connector} has no change data capture",
+            hint="use incremental with a cursor, or full_refresh",
+        )
+    primary_key = tuple(stream.primary_key or ())
+    write = stream.write or job.defaults.write or _default_write(mode, primary_key, write_modes)
+    if write not in write_modes:
+        raise InvalidConfigError(
+            f"{where}.write: the target {job.target.connector} cannot {write}; it can {', '.join(sorted(write_modes))}"
+        )
+    if write == "merge" and not primary_key:
+        raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
+    ignore_state = full_refresh or mode == "full_refresh"
+    if full_refresh and mode != "full_refresh" and "overwrite" in write_modes:
+        write = "overwrite"
+    options: dict[str, Any] = {**from_source, **stream.options}
+    if stream.path is not None:
+        options["path"] = stream.path
+    extra_columns = stream.extra_columns or job.defaults.extra_columns or "ignore"
+    table_options = {
+        key: value
+        for key, value in (
+            ("partition_by", stream.partition_by),
+            ("sort_by", stream.sort_by),
+            ("properties", stream.properties),
+        )
+        if value
+    }
+    return StreamPlan(
+        name=name,
+        mode=mode,
+        write=write,
+        table=stream.table or name.rsplit(".", 1)[-1],
+        namespace=stream.namespace or job.target.namespace,
+        cursor=stream.cursor,
+        primary_key=primary_key,
+        contract=stream.contract,
+        on_bad_row=stream.on_bad_row or job.defaults.on_bad_row or "quarantine",
+        max_bad_rows=_either(stream.max_bad_rows, job.defaults.max_bad_rows),
+        max_bad_ratio=_either(stream.max_bad_ratio, job.defaults.max_bad_ratio),
+        extra_columns=extra_columns,
+        system_columns=tuple(_either(stream.system_columns, job.defaults.system_columns) or ()),
+        reader_options=options,
+        table_options=table_options,
+        ignore_state=ignore_state,
+    )
+
+
+def _default_write(mode: ReadMode, primary_key: tuple[str, ...], write_modes: Collection[WriteMode]) -> WriteMode:
+    if mode == "full_refresh" and "overwrite" in write_modes:
+        return "overwrite"
+    if mode != "full_refresh" and primary_key and "merge" in write_modes:
+        return "merge"
+    return "append"
+
+
+def _either(first: Any, second: Any) -> Any:
+    return second if first is None else first
