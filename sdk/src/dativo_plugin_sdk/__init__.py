@@ -106,9 +106,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "capabilities": (
-        "Capability",
-    ),
+    "capabilities": ("Capability",),
     "config": (
         "Credentials",
         "PluginConfig",
@@ -156,9 +154,7 @@ _MODULES = {
         "is_retryable_error",
         "wrap_exception",
     ),
-    "reader": (
-        "BaseReader",
-    ),
+    "reader": ("BaseReader",),
     "rejects": (
         "REJECTED_SCHEMA",
         "rejected",
@@ -169,9 +165,7 @@ _MODULES = {
         "ConnectionTestResult",
         "DiscoveryResult",
     ),
-    "state": (
-        "IncrementalStateManager",
-    ),
+    "state": ("IncrementalStateManager",),
     "streams": (
         "Message",
         "Partition",
@@ -195,9 +189,7 @@ _MODULES = {
         "TableWriter",
         "WriteMode",
     ),
-    "writer": (
-        "BaseWriter",
-    ),
+    "writer": ("BaseWriter",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

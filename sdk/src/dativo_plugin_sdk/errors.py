@@ -350,7 +350,5 @@ def error_from_dict(document: dict[str, Any]) -> DativoError:
 
 
 _CLASSES: dict[str, type[DativoError]] = {
-    name: value
-    for name, value in list(globals().items())
-    if isinstance(value, type) and issubclass(value, DativoError)
+    name: value for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, DativoError)
 }

@@ -69,7 +69,9 @@ class IncrementalStateManager:
         os.replace(file.name, path)  # noqa: PTH105  the name is a str
 
     @staticmethod
-    def should_skip_file(file_id: str, current_modified_time: str, state_path: Path | str, lookback_days: int = 0) -> bool:
+    def should_skip_file(
+        file_id: str, current_modified_time: str, state_path: Path | str, lookback_days: int = 0
+    ) -> bool:
         """Say whether a file is no newer than the state file remembers; a look-back always reads again."""
         return IncrementalStateManager._seen(f"file_{file_id}", current_modified_time, state_path, lookback_days)
 

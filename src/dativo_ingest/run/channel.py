@@ -46,7 +46,9 @@ class Channel(Generic[Item]):
         size_bytes = self._size_of(item)
         with self._changed:
             started_s = monotonic()
-            self._changed.wait_for(lambda: self._closed or not self._items or self._bytes + size_bytes <= self._max_bytes)
+            self._changed.wait_for(
+                lambda: self._closed or not self._items or self._bytes + size_bytes <= self._max_bytes
+            )
             self.producer_waited_s += monotonic() - started_s
             if self._closed:
                 raise ChannelClosedError

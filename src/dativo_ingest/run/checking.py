@@ -1,0 +1,176 @@
+"""Whether a job would work, found out without writing anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import Any, Literal, cast
+
+from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.registry.connectors import Mode
+from dativo_ingest.run import exit_codes
+from dativo_ingest.run.ends import (
+    Source,
+    Target,
+    contract_of,
+    open_source,
+    open_target,
+    plan_streams,
+    stream_spec,
+    table_spec,
+)
+from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
+from dativo_ingest.run.report import CHECK, error_document
+from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.secrets.redaction import redact_document
+from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
+from dativo_plugin_sdk.reader import NOT_IMPLEMENTED
+from dativo_plugin_sdk.results import Check, ConnectionTestResult
+
+_PERMISSION_CODES = frozenset({"PERMISSION_ERROR"})
+
+
+def check_job(
+    loaded: LoadedJob,
+    only: Literal["source", "target"] | None = None,
+    streams: tuple[str, ...] | None = None,
+    mode: Mode = "self_hosted",
+) -> dict[str, Any]:
+    """Walk the steps of both ends and give the check document of CONTRACT 6.
+
+    Each end goes on until its first failure; later steps of that end are listed as skipped.
+    """
+    steps: list[dict[str, Any]] = []
+    codes: list[int] = []
+    plans: list[StreamPlan] = []
+    limits = loaded.job.limits
+    budget = Budget.of(limits.memory_mb, limits.batch_mb)
+    options = RunOptions(streams=streams, mode=mode)
+
+    def source_checks(source: Source) -> Sequence[Check]:
+        plans.extend(plan_streams(loaded, source, None, options))
+        specs = []
+        for plan in plans:
+            contract = contract_of(plan)
+            specs.append(
+                stream_spec(plan, budget, parallelism=limits.parallelism, schema=contract.schema if contract else None)
+            )
+        return source.reader.check(specs)
+
+    def target_checks(target: Target) -> Sequence[Check]:
+        with open_source(loaded, mode=mode) as source:
+            planned = plan_streams(loaded, source, target, options)
+        return target.writer.check([table_spec(plan, loaded.job.name, uuid7(), budget) for plan in planned])
+
+    if only in (None, "source"):
+        _walk(steps, codes, "source", lambda: open_source(loaded, mode=mode), source_checks)
+    if only in (None, "target"):
+        _walk(steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
+    failed = [code for code in codes if code != exit_codes.OK]
+    document = {
+        "schema": CHECK,
+        "job": loaded.job.name,
+        "status": "failed" if failed else "succeeded",
+        "checks": steps,
+        # Not "partial": a check that fails at one end has failed.
+        "exit_code": exit_codes.combined(failed),
+    }
+    return cast("dict[str, Any]", redact_document(document))
+
+
+def _walk(
+    steps: list[dict[str, Any]],
+    codes: list[int],
+    end: str,
+    opened: Callable[[], AbstractContextManager[Any]],
+    checks_of: Callable[[Any], Sequence[Check]],
+) -> None:
+    started_s = perf_counter()
+    try:
+        with opened() as made:
+            checks = checks_of(made)
+            steps.append(_step(end, "configuration", "ok", started_s, "configuration is valid"))
+            for document, code in _run_checks(end, checks):
+                steps.append(document)
+                codes.append(code)
+    except Exception as error:  # noqa: BLE001  connectors, ours or foreign, are called here
+        codes.append(exit_codes.of(error))
+        steps.append(_failed(end, "configuration", started_s, error))
+
+
+def _run_checks(end: str, checks: Sequence[Check]) -> Iterator[tuple[dict[str, Any], int]]:
+    failed = False
+    for check in checks:
+        started_s = perf_counter()
+        if failed:
+            yield _step(end, check.step, "skipped", started_s, "an earlier step failed"), exit_codes.OK
+            continue
+        try:
+            result = check.run()
+        except Exception as error:  # noqa: BLE001  connectors, ours or foreign, are called here
+            failed = True
+            yield _failed(end, check.step, started_s, error), exit_codes.of(error)
+            continue
+        if not isinstance(result, ConnectionTestResult):
+            result = _foreign(result)
+        if not result.success:
+            failed = True
+            error = _error_of(result)
+            yield _failed(end, check.step, started_s, error), exit_codes.of(error)
+        else:
+            yield _succeeded(end, check.step, started_s, result), exit_codes.OK
+
+
+def _succeeded(end: str, step: str, started_s: float, result: ConnectionTestResult) -> dict[str, Any]:
+    details = dict(result.details or {})
+    not_implemented = all(details.get(key) == value for key, value in NOT_IMPLEMENTED.items())
+    warned = not_implemented or bool(details.get("warning"))
+    return _step(end, step, "warn" if warned else "ok", started_s, result.message, details)
+
+
+def _failed(end: str, step: str, started_s: float, error: BaseException) -> dict[str, Any]:
+    document = error_document(error, stage="check")
+    return {
+        **_step(end, step, "fail", started_s, document["message"], document["details"]),
+        "error": document,
+    }
+
+
+def _step(  # noqa: PLR0913  the parts of the document
+    end: str, step: str, status: str, started_s: float, message: str, details: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "end": end,
+        "step": step,
+        "status": status,
+        "duration_ms": round((perf_counter() - started_s) * 1000, 1),
+        "message": message,
+        "details": details or {},
+        "error": None,
+    }
+
+
+def _error_of(result: ConnectionTestResult) -> DativoError:
+    """Turn a plugin's own verdict into an error of the class that its code stands for."""
+    code = result.error_code or "CONNECTION_FAILED"
+    classes = {each.default_error_code: each for each in _all_classes(DativoError)}
+    classes |= {"CONNECTION_FAILED": classes["CONNECTION_ERROR"]}
+    classes |= dict.fromkeys(_PERMISSION_CODES, classes["INSUFFICIENT_PERMISSIONS"])
+    error_class = classes.get(code, PluginExecutionError)
+    return error_class(result.message, error_code=code, details=dict(result.details or {}))
+
+
+def _all_classes(root: type[DativoError]) -> Iterator[type[DativoError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _all_classes(child)
+
+
+def _foreign(result: object) -> ConnectionTestResult:
+    """Take what a plugin of an earlier release returned from a result class of its own."""
+    wanted = {each.name for each in dataclasses.fields(ConnectionTestResult)}
+    if not all(hasattr(result, name) for name in wanted):
+        raise PluginExecutionError(f"check_connection returned {type(result).__name__}, not a ConnectionTestResult")
+    return ConnectionTestResult(**{name: getattr(result, name) for name in wanted})

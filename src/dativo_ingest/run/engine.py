@@ -1,0 +1,155 @@
+"""A whole run: every stream of a job in turn, and the report of it."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.registry.connectors import Mode
+from dativo_ingest.run import exit_codes
+from dativo_ingest.run.ends import (
+    Source,
+    Target,
+    contract_of,
+    open_source,
+    open_target,
+    plan_streams,
+    stream_spec,
+    table_spec,
+)
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished
+from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun, Totals
+from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
+from dativo_ingest.run.report import error_document, now, report_document, stream_document
+from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.secrets.redaction import redact_document
+from dativo_plugin_sdk.errors import DativoError
+
+
+@dataclass
+class _Run:
+    """What a run gathers while its streams go by."""
+
+    loaded: LoadedJob
+    options: RunOptions
+    emit: Listener
+    stop: threading.Event
+    run_id: str = field(default_factory=uuid7)
+    started_at: str = field(default_factory=now)
+    streams: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    delivery: str = "exactly_once"
+    isolation: str = "built_in"
+    cancelled: bool = False
+
+    def fail(self, error: BaseException, *, stage: str, stream: str | None = None, plugin: str | None = None) -> None:
+        document = error_document(error, stage=stage, stream=stream, plugin=plugin)
+        if not isinstance(error, DativoError):
+            document["details"] = {"traceback": "".join(traceback.format_exception(error))}
+        self.errors.append(document)
+        self.codes.append(exit_codes.of(error))
+
+    def report(self) -> dict[str, Any]:
+        job = self.loaded.job
+        document = report_document(
+            run_id=self.run_id,
+            job=job.name,
+            tenant=job.tenant,
+            started_at=self.started_at,
+            delivery=self.delivery,
+            isolation=self.isolation,
+            streams=self.streams,
+            errors=self.errors,
+            warnings=self.warnings,
+            codes=self.codes,
+            cancelled=self.cancelled,
+        )
+        return cast("dict[str, Any]", redact_document(document))
+
+
+def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: threading.Event) -> dict[str, Any]:
+    """Run a job and give its report, as CONTRACT 6 shapes it; every failure is in the report, none is raised.
+
+    One stream's failure is its own: the others go on. A stream that has committed stays committed.
+
+    Args:
+        loaded: The job.
+        options: What the command line asks of this run.
+        listener: Told what happens, in this thread.
+        stop: Set it, from a signal handler or another thread, to end the run before its next commit.
+    """
+    run = _Run(loaded, options, listener, stop)
+    try:
+        with ExitStack() as ends:
+            mode = cast("Mode", options.mode)
+            source = ends.enter_context(open_source(loaded, mode=mode))
+            target = ends.enter_context(open_target(loaded, mode=mode))
+            run.delivery = target.writer.delivery
+            if not (source.connector.built_in and target.connector.built_in):
+                run.isolation = "none"
+            plans = plan_streams(loaded, source, target, options)
+            listener(RunStarted(run.run_id, loaded.job.name, tuple(plan.name for plan in plans)))
+            for plan in plans:
+                _run_stream(run, plan, source, target)
+                if run.cancelled:
+                    break
+    except Exception as error:  # noqa: BLE001  the job is called here: a bug in it must end in a report too
+        run.fail(error, stage="setup")
+    report = run.report()
+    listener(RunFinished(report))
+    return report
+
+
+def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> None:
+    limits = run.loaded.job.limits
+    budget = Budget.of(limits.memory_mb, limits.batch_mb)
+    stage = _Stage("state")
+    outcome: StreamOutcome | None = None
+    try:
+        table = target.writer.table(table_spec(plan, run.loaded.job.name, run.run_id, budget))
+        before = table.load_state()
+        outcome = StreamOutcome(Totals(), before)
+        stage.name = "schema"
+        contract = contract_of(plan)
+        spec = stream_spec(plan, budget, parallelism=limits.parallelism)
+        schema = contract.schema if contract else source.reader.schema(spec)
+        spec = stream_spec(plan, budget, parallelism=limits.parallelism, schema=schema)
+        stream_run = StreamRun(
+            plan=plan,
+            spec=spec,
+            reader=source.reader,
+            table=None if run.options.dry_run else table,
+            budget=budget,
+            run_id=run.run_id,
+            limit=run.options.limit,
+            emit=run.emit,
+            stop=run.stop,
+        )
+        outcome.totals, outcome.warnings = stream_run.totals, stream_run.warnings
+        stage.name = "run"
+        outcome = stream_run.run(before)
+        nothing_new = outcome.receipt is None and not run.options.dry_run
+        document = stream_document(plan, outcome, status="no_data" if nothing_new else "succeeded")
+        run.codes.append(exit_codes.OK)
+    except CancelledRunError:
+        run.cancelled = True
+        document = stream_document(plan, outcome, status="cancelled")
+    except Exception as error:  # noqa: BLE001  a stream is called here: its failure is its own
+        run.fail(error, stage=stage.name, stream=plan.name)
+        document = stream_document(plan, outcome, status="failed", error=run.errors[-1])
+    run.warnings.extend(f"{plan.name}: {text}" for text in (outcome.warnings if outcome else ()))
+    run.streams.append(document)
+    run.emit(StreamFinished(plan.name, document))
+
+
+@dataclass
+class _Stage:
+    """Where a stream is, for the report of its failure."""
+
+    name: str

@@ -1,0 +1,132 @@
+"""The documents that runs, checks and discoveries give: the shapes of CONTRACT, built in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dativo_ingest
+from dativo_ingest.run import exit_codes
+from dativo_ingest.run.pipeline import StreamOutcome
+from dativo_ingest.run.plan import StreamPlan
+from dativo_plugin_sdk.errors import DativoError
+
+REPORT = "dativo.report/1"
+CHECK = "dativo.check/1"
+DISCOVER = "dativo.discover/1"
+
+
+def now() -> str:
+    """Give the time as reports write it: UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def error_document(
+    error: BaseException, *, stage: str, stream: str | None = None, plugin: str | None = None
+) -> dict[str, Any]:
+    """Describe an error; one that is not Dativo's is a bug and says so in its code."""
+    known = error if isinstance(error, DativoError) else None
+    return {
+        "error_code": known.error_code if known else "INTERNAL_ERROR",
+        "message": known.message if known else f"{type(error).__name__}: {error}",
+        "retryable": known.retryable if known else False,
+        "retry_after_s": known.retry_after_s if known else None,
+        "hint": known.hint if known else "this is a bug in Dativo; run again with --debug and report the traceback",
+        "type": type(error).__name__,
+        "details": known.details if known else {},
+        "stage": stage,
+        "stream": stream,
+        "plugin": plugin,
+    }
+
+
+def stream_document(
+    plan: StreamPlan, outcome: StreamOutcome | None, *, status: str, error: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describe what became of one stream; ``outcome`` is None where it never began."""
+    totals = outcome.totals if outcome else None
+    receipt = outcome.receipt if outcome else None
+    landed = status in {"succeeded", "no_data"}
+    return {
+        "name": plan.name,
+        "mode": plan.mode,
+        "write": plan.write,
+        "status": status,
+        "rows": {
+            "read": totals.read if totals else 0,
+            "written": totals.written if totals and landed else 0,
+            "inserted": receipt.inserted if receipt else None,
+            "updated": receipt.updated if receipt else None,
+            "deleted": receipt.deleted if receipt else None,
+            "quarantined": totals.quarantined if totals and landed else 0,
+            "skipped": totals.skipped if totals else 0,
+        },
+        "bytes": receipt.bytes_written if receipt else 0,
+        "commit": {"id": receipt.commit_id, "generation": receipt.generation, "snapshot_id": receipt.snapshot_id}
+        if receipt
+        else None,
+        "state": {
+            "before": outcome.before.state if outcome else None,
+            "after": outcome.after if outcome and receipt else (outcome.before.state if outcome else None),
+        },
+        "schema_changes": list(outcome.schema_changes) if outcome and receipt else [],
+        "error": error,
+    }
+
+
+def report_document(  # noqa: PLR0913  the parts of the document
+    *,
+    run_id: str,
+    job: str,
+    tenant: str,
+    started_at: str,
+    delivery: str,
+    isolation: str,
+    streams: Sequence[Mapping[str, Any]],
+    errors: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str],
+    codes: Sequence[int],
+    cancelled: bool = False,
+) -> dict[str, Any]:
+    """Build the report of a run.
+
+    Args:
+        run_id: The run.
+        job: The job's name.
+        tenant: Whose it is.
+        started_at: As `now` gave it.
+        delivery: What the target promises.
+        isolation: Where third-party code ran.
+        streams: The streams' documents.
+        errors: Errors of the run itself and of its streams.
+        warnings: What the streams warned of.
+        codes: An exit code per stream, or the one of the failure before any began.
+        cancelled: Whether the run was asked to stop.
+    """
+    code = exit_codes.combined(list(codes))
+    return {
+        "schema": REPORT,
+        "run_id": run_id,
+        "job": job,
+        "tenant": tenant,
+        "status": "cancelled" if cancelled else _status(code, streams),
+        "exit_code": exit_codes.TERMINATED if cancelled else code,
+        "retryable": cancelled or (bool(errors) and all(error["retryable"] for error in errors)),
+        "started_at": started_at,
+        "ended_at": now(),
+        "dativo_version": dativo_ingest.__version__,
+        "delivery": delivery,
+        "isolation": isolation,
+        "streams": list(streams),
+        "errors": list(errors),
+        "warnings": list(warnings),
+    }
+
+
+def _status(code: int, streams: Sequence[Mapping[str, Any]]) -> str:
+    if code == exit_codes.PARTIAL:
+        return "partial"
+    if code != exit_codes.OK:
+        return "failed"
+    return "no_data" if streams and all(stream["status"] == "no_data" for stream in streams) else "succeeded"
