@@ -1,0 +1,358 @@
+"""The job as frozen models: what a job file may say, and what each key means when it is left out.
+
+The descriptions here are the job reference of the documentation and the help an editor shows. References are resolved
+and paths made absolute by `dativo_ingest.job.load` before a model is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from dativo_plugin_sdk.config import Credentials
+
+Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
+Write: TypeAlias = Literal["append", "overwrite", "merge"]
+OnBadRow: TypeAlias = Literal["quarantine", "skip", "fail"]
+ExtraColumns: TypeAlias = Literal["ignore", "fail"]
+SystemColumn: TypeAlias = Literal["loaded_at", "run_id"]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""What a job or tenant may be called: it becomes part of state keys, folder names and metric labels."""
+
+
+def _list_of_one(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_credentials(value: object) -> object:
+    return Credentials(value) if isinstance(value, Mapping) else value
+
+
+def _without_none(value: object) -> object:
+    return {} if value is None else value
+
+
+def _as_text(value: object) -> object:
+    """Write numbers and booleans as table properties spell them: ``true``, ``134217728``."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: str(item).lower() if isinstance(item, bool) else str(item) if isinstance(item, int | float) else item
+        for key, item in value.items()
+    }
+
+
+Names: TypeAlias = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_list_of_one, json_schema_input_type=str | list[str]),
+]
+"""A list of text; a lone text stands for a list of one."""
+
+Section: TypeAlias = Annotated[
+    dict[str, Any],
+    BeforeValidator(_without_none, json_schema_input_type=dict[str, Any] | None),
+]
+"""Keys that a connector reads; written without a value it is empty."""
+
+SecretSection: TypeAlias = Annotated[
+    Credentials,
+    BeforeValidator(_as_credentials),
+    BeforeValidator(_without_none),
+    WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}]}),
+]
+"""Like `Section`, and its repr shows stars for the values."""
+
+Properties: TypeAlias = Annotated[
+    dict[str, str],
+    BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float | bool]),
+]
+
+
+class JobModel(BaseModel):
+    """The base of the job's models: frozen, an unknown key is an error, and errors repeat no value."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+    )
+
+
+class _End(JobModel):
+    """What source and target share."""
+
+    connector: str = Field(
+        min_length=1,
+        description="A built-in or installed name, or `path/to/file.py:Class` for a plugin of your own.",
+    )
+    connection: Section = Field(
+        default_factory=dict,
+        description="Where the other side is; the keys are the connector's. A relative `path` or `warehouse` is "
+        "relative to the job file.",
+    )
+    credentials: SecretSection = Field(
+        default_factory=Credentials,
+        description="How to be let in; the keys are the connector's. Write references such as `${secret:pg/password}` "
+        "or `${PGPASSWORD}`, never values.",
+    )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(connector={self.connector!r}, connection={sorted(self.connection)})"
+
+    __str__ = __repr__
+
+
+class Source(_End):
+    """Where the rows come from."""
+
+    options: Section = Field(
+        default_factory=dict,
+        description="How to read; the keys are the connector's. A stream's own `options` go before these.",
+    )
+
+
+class Target(_End):
+    """Where the rows go."""
+
+    namespace: str | None = Field(
+        default=None,
+        description="The namespace (schema, database) of the tables; it is made where it is missing. "
+        "A stream's own `namespace` goes before it.",
+    )
+    options: Section = Field(
+        default_factory=dict,
+        description="How to write; the keys are the connector's, and `partition_by`, `sort_by` and `properties` for "
+        "every table whose stream does not say.",
+    )
+
+
+class _StreamSettings(JobModel):
+    """What may be said once for all streams, under `defaults`, and again for one of them."""
+
+    mode: Mode = Field(
+        default="full_refresh",
+        description="`full_refresh` reads everything each time, `incremental` what is new since the last commit, "
+        "`cdc` the changes that the source's log tells.",
+    )
+    write: Write | None = Field(
+        default=None,
+        description="What a commit does to the rows already there: `append`, `overwrite` (replace them all) or `merge` "
+        "(by `primary_key`). Left out, `full_refresh` overwrites, and the other modes merge where there is a "
+        "`primary_key` and the target can merge, and append otherwise.",
+    )
+    on_bad_row: OnBadRow = Field(
+        default="quarantine",
+        description="A row that breaks the contract or cannot be parsed goes to the table `<table>__quarantine`, is "
+        "left out and counted (`skip`), or fails the stream.",
+    )
+    max_bad_rows: int | None = Field(
+        default=None,
+        ge=0,
+        description="The stream fails, and commits nothing, when more rows than this are bad.",
+    )
+    max_bad_ratio: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="The stream fails, and commits nothing, when more than this part of its rows is bad (0 to 1).",
+    )
+    extra_columns: ExtraColumns = Field(
+        default="ignore",
+        description="What to do with columns that the contract does not know: leave them out and name them in the "
+        "report's warnings, or fail.",
+    )
+    system_columns: Annotated[
+        list[SystemColumn],
+        BeforeValidator(_list_of_one, json_schema_input_type=SystemColumn | list[SystemColumn]),
+    ] = Field(
+        default_factory=list,
+        description="Columns that Dativo adds: `loaded_at` as `_dativo_loaded_at`, `run_id` as `_dativo_run_id`.",
+    )
+
+    @field_validator("write")
+    @classmethod
+    def _write_fits_mode(cls, value: Write | None, info: ValidationInfo) -> Write | None:
+        mode = info.data.get("mode")
+        if value == "overwrite" and mode in {"incremental", "cdc"}:
+            raise ValueError(
+                f"overwrite with mode: {mode} would drop what earlier runs loaded; "
+                "write append or merge, or mode: full_refresh"
+            )
+        return value
+
+
+class Defaults(_StreamSettings):
+    """Settings for every stream that does not say otherwise."""
+
+
+class Stream(_StreamSettings):
+    """One thing to read and the table it becomes. Settings left out come from `defaults`."""
+
+    cursor: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The column that `incremental` resumes by: only rows beyond its last committed value are read. "
+        "File sources without one follow whole files instead.",
+    )
+    primary_key: Names = Field(
+        default_factory=list,
+        validate_default=True,
+        description="The columns that identify a row, needed to merge; a lone name needs no list.",
+    )
+    contract: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The path of an ODCS document (`*.odcs.yaml`), relative to the job file. Without one the schema is "
+        "what discovery finds.",
+    )
+    table: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The table's name. Left out, the last part of the stream's name: `public.orders` becomes `orders`.",
+    )
+    namespace: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The namespace of this table, before the target's.",
+    )
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For file sources: the file, folder, glob or URI of this stream, relative to the job file, before "
+        "`source.connection.path`.",
+    )
+    partition_by: Names = Field(
+        default_factory=list,
+        description="How the table is partitioned: columns or transforms, such as `region`, `day(created_at)`, "
+        "`bucket(16, id)`.",
+    )
+    sort_by: Names = Field(
+        default_factory=list,
+        description="How rows are sorted within files: columns, each with `asc` or `desc`, such as `id desc`.",
+    )
+    properties: Properties = Field(
+        default_factory=dict,
+        repr=False,
+        description="Table properties in the target's own words, set when the table is made.",
+    )
+    options: Section = Field(
+        default_factory=dict,
+        repr=False,
+        description="The reader's own options for this stream, before those of `source.options`.",
+    )
+
+    @field_validator("cursor")
+    @classmethod
+    def _cursor_fits_mode(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("mode") == "cdc":
+            raise ValueError("cdc resumes by the source's log: leave cursor out, or use mode: incremental")
+        return value
+
+    @field_validator("primary_key")
+    @classmethod
+    def _merge_has_a_key(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("write") == "merge" and not value:
+            raise ValueError("write: merge needs the columns that identify a row, such as primary_key: [id]")
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return value
+
+
+class Limits(JobModel):
+    """What a run may use."""
+
+    memory_mb: int = Field(
+        default=1024,
+        ge=64,
+        description="The most memory for data in flight, in MiB; the interpreter and its libraries come on top.",
+    )
+    batch_mb: int = Field(
+        default=32,
+        ge=1,
+        validate_default=True,
+        description="About how large a batch should be, in MiB, at most half of `memory_mb`.",
+    )
+    parallelism: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="How many threads may read and decode at once.",
+    )
+
+    @field_validator("batch_mb")
+    @classmethod
+    def _batch_fits(cls, value: int, info: ValidationInfo) -> int:
+        memory_mb = info.data.get("memory_mb")
+        if memory_mb is not None and value > memory_mb // 2:
+            raise ValueError(f"a batch of {value} MiB does not fit: memory_mb is {memory_mb}, at most half of it")
+        return value
+
+
+class Job(JobModel):
+    """One source, one target, and the streams to carry."""
+
+    version: Literal[1] = Field(description="The version of the job format: 1.")
+    name: str = Field(
+        pattern=NAME_PATTERN,
+        max_length=128,
+        description="What the job is called. Its state in the target is kept under this name: a new name starts over.",
+    )
+    tenant: str = Field(
+        default="default",
+        pattern=NAME_PATTERN,
+        max_length=128,
+        description="Whom the job runs for; it labels reports, logs and metrics.",
+    )
+    source: Source = Field(description="Where the rows come from.")
+    target: Target = Field(description="Where the rows go.")
+    defaults: Annotated[Defaults, BeforeValidator(_without_none, json_schema_input_type=Defaults | None)] = Field(
+        default_factory=Defaults, description="Settings for every stream that does not say otherwise."
+    )
+    streams: dict[
+        Annotated[str, Field(min_length=1)],
+        Annotated[Stream, BeforeValidator(_without_none, json_schema_input_type=Stream | None)],
+    ] = Field(
+        default_factory=dict,
+        description="What to read, by the source's name for it; a name may be a glob such as `public.audit_*`. "
+        "`discover` needs none, `run` at least one.",
+    )
+    limits: Annotated[Limits, BeforeValidator(_without_none, json_schema_input_type=Limits | None)] = Field(
+        default_factory=Limits, description="What a run may use."
+    )
+    secrets: Annotated[
+        dict[str, Section], BeforeValidator(_without_none, json_schema_input_type=dict[str, Section] | None)
+    ] = Field(
+        default_factory=dict,
+        repr=False,
+        description="The secret back ends `${secret:…}` asks, each with its configuration: `env`, `file`, `keyring` or "
+        "an installed one. The first is asked where a reference names none. Left out: `file`, then `env`.",
+    )
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _streams_have_the_defaults(cls, value: object, info: ValidationInfo) -> object:
+        """Fill each stream with the defaults that it does not set, so that nothing later has to look them up."""
+        if value is None:
+            return {}
+        defaults = info.data.get("defaults")
+        if not isinstance(value, Mapping) or defaults is None:
+            return value
+        shared = defaults.model_dump(exclude_unset=True)
+        return {
+            name: {**shared, **(stream or {})} if stream is None or isinstance(stream, Mapping) else stream
+            for name, stream in value.items()
+        }
