@@ -75,7 +75,7 @@ def check_job(
         "status": "failed" if failed else "succeeded",
         "checks": steps,
         # Not "partial": a check that fails at one end has failed.
-        "exit_code": exit_codes.combined(failed),
+        "exit_code": exit_codes.worst(failed),
     }
     return cast("dict[str, Any]", redact_document(document))
 

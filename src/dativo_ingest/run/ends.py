@@ -150,7 +150,8 @@ def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[No
     try:
         yield
     except InvalidConfigError as error:
-        raise loaded.explain(error, (end,)) from error
+        place = str(error.details.get("where", end)).split(".")
+        raise loaded.explain(error, tuple(place)) from error
     except DativoError:
         raise
     except Exception as error:

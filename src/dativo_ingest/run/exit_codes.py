@@ -116,5 +116,11 @@ def worst(codes: Iterable[int]) -> int:
     return min(codes, key=_rank, default=OK)
 
 
+def of_streams(codes: Iterable[int]) -> int:
+    """Give the one code for the streams of a job: `PARTIAL` where some went well and some did not, else the worst."""
+    known = list(codes)
+    return PARTIAL if OK in known and any(code != OK for code in known) else worst(known)
+
+
 def _rank(code: int) -> int:
     return _WORST_FIRST.index(code) if code in _WORST_FIRST else _WORST_FIRST.index(INTERNAL)

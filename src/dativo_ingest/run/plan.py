@@ -141,15 +141,15 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     Raises:
         InvalidConfigError: The source cannot read or the target cannot write in the way asked for.
     """
-    mode = stream.mode or job.defaults.mode or "full_refresh"
+    mode = stream.mode
     where = f"streams.{name}"
     if mode == "cdc" and not can_cdc:
         raise InvalidConfigError(
             f"{where}.mode: the source {job.source.connector} has no change data capture",
             hint="use incremental with a cursor, or full_refresh",
         )
-    primary_key = tuple(stream.primary_key or ())
-    write = stream.write or job.defaults.write or _default_write(mode, primary_key, write_modes)
+    primary_key = tuple(stream.primary_key)
+    write = stream.write or _default_write(mode, primary_key, write_modes)
     if write not in write_modes:
         raise InvalidConfigError(
             f"{where}.write: the target {job.target.connector} cannot {write}; it can {', '.join(sorted(write_modes))}"
@@ -162,7 +162,6 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     options: dict[str, Any] = {**from_source, **stream.options}
     if stream.path is not None:
         options["path"] = stream.path
-    extra_columns = stream.extra_columns or job.defaults.extra_columns or "ignore"
     table_options = {
         key: value
         for key, value in (
@@ -181,11 +180,11 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         cursor=stream.cursor,
         primary_key=primary_key,
         contract=stream.contract,
-        on_bad_row=stream.on_bad_row or job.defaults.on_bad_row or "quarantine",
-        max_bad_rows=_either(stream.max_bad_rows, job.defaults.max_bad_rows),
-        max_bad_ratio=_either(stream.max_bad_ratio, job.defaults.max_bad_ratio),
-        extra_columns=extra_columns,
-        system_columns=tuple(_either(stream.system_columns, job.defaults.system_columns) or ()),
+        on_bad_row=stream.on_bad_row,
+        max_bad_rows=stream.max_bad_rows,
+        max_bad_ratio=stream.max_bad_ratio,
+        extra_columns=stream.extra_columns,
+        system_columns=tuple(stream.system_columns),
         reader_options=options,
         table_options=table_options,
         ignore_state=ignore_state,
@@ -198,7 +197,3 @@ def _default_write(mode: ReadMode, primary_key: tuple[str, ...], write_modes: Co
     if mode != "full_refresh" and primary_key and "merge" in write_modes:
         return "merge"
     return "append"
-
-
-def _either(first: Any, second: Any) -> Any:
-    return second if first is None else first

@@ -104,7 +104,7 @@ def report_document(  # noqa: PLR0913  the parts of the document
         codes: An exit code per stream, or the one of the failure before any began.
         cancelled: Whether the run was asked to stop.
     """
-    code = exit_codes.combined(list(codes))
+    code = exit_codes.of_streams(codes)
     return {
         "schema": REPORT,
         "run_id": run_id,
