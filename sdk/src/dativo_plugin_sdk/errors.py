@@ -65,7 +65,7 @@ class DativoError(Exception):
     default_error_code: ClassVar[str] = "DATIVO_ERROR"
     default_retryable: ClassVar[bool] = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the public signature
         self,
         message: str,
         error_code: str | None = None,
@@ -105,7 +105,7 @@ class DativoError(Exception):
         return document
 
 
-class ConnectionError(DativoError, builtins.ConnectionError):  # noqa: A001  also a builtin ConnectionError
+class ConnectionError(DativoError, builtins.ConnectionError):
     """The other side cannot be reached, or the connection broke."""
 
     default_error_code = "CONNECTION_ERROR"
@@ -118,7 +118,7 @@ class NetworkError(ConnectionError):
     default_error_code = "NETWORK_ERROR"
 
 
-class TimeoutError(ConnectionError, builtins.TimeoutError):  # noqa: A001  also a builtin TimeoutError
+class TimeoutError(ConnectionError, builtins.TimeoutError):
     """No answer within the time allowed."""
 
     default_error_code = "TIMEOUT_ERROR"

@@ -31,7 +31,7 @@ class StreamSpec:
     cursor: str | None = None
     primary_key: tuple[str, ...] = ()
     schema: pa.Schema | None = None
-    """What the rows must become: the contract's schema, else what `StreamReader.schema` found; None while planning."""
+    """What the rows must become: the contract's schema, else what `StreamReader.schema` found; None until known."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The reader's own options of this stream, such as ``path``; they go before the source's."""
     batch_bytes: int = 32 * 2**20

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeAlias
 
+from dativo_plugin_sdk.simple_reader import SimpleReader
+from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
+
 from dativo_ingest.registry.plugin_loader import PluginLoader, check_versions
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError, wrap_exception
 from dativo_plugin_sdk.reader import BaseReader
-from dativo_plugin_sdk.simple_reader import SimpleReader
-from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
 from dativo_plugin_sdk.writer import BaseWriter

@@ -138,7 +138,7 @@ def _failed(end: str, step: str, started_s: float, error: BaseException) -> dict
     }
 
 
-def _step(  # noqa: PLR0913  the parts of the document
+def _step(  # noqa: PLR0913, PLR0917  the parts of the document
     end: str, step: str, status: str, started_s: float, message: str, details: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     return {

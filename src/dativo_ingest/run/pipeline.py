@@ -251,7 +251,7 @@ class StreamRun:
         ratio = self.plan.max_bad_ratio
         if ratio is not None and self.totals.read and bad / self.totals.read > ratio:
             raise DataValidationError(
-                f"{bad} of {self.totals.read} rows are bad ({bad / self.totals.read:.1%}), max_bad_ratio allows {ratio:.1%}",
+                f"{bad} of {self.totals.read} rows are bad, max_bad_ratio allows {ratio:.2%}",
                 hint="nothing was committed; dativo preview shows the rejected rows",
             )
 
