@@ -1,0 +1,51 @@
+"""Environments of their own for the peers, and the data that all read."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WORK = HERE / ".work"
+UV = HERE.parent / ".tools" / "bin" / "uv"
+
+PEERS = {
+    "polars": ["polars==2.1.0"],
+    "duckdb": ["duckdb==2.0.0"],
+    "dlt": [
+        "dlt[duckdb,parquet,filesystem]==1.31.0",
+        "duckdb<2",
+        "pyiceberg[sql-sqlite]",
+        "sqlalchemy",
+        "pyarrow",
+    ],
+    "tpch": ["tpchgen-cli"],
+}
+
+
+def python_of(peer: str) -> Path:
+    """Give the interpreter of a peer's environment, made on first use."""
+    folder = WORK / "envs" / peer
+    python = folder / "bin" / "python"
+    ready = folder / ".ready"
+    if not ready.exists():
+        subprocess.run([UV, "venv", "--quiet", "--allow-existing", "--python", "python3", folder], check=True)
+        subprocess.run([UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PEERS[peer]], check=True)
+        ready.touch()
+    return python
+
+
+def lineitem_csv(scale: float) -> Path:
+    """Give TPC-H lineitem as CSV with a header: 6.0 million rows and 766 MB at scale 1."""
+    folder = WORK / "data" / f"sf{scale:g}"
+    path = folder / "lineitem.csv"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = python_of("tpch").parent / "tpchgen-cli"
+        subprocess.run(
+            [command, "csv", "-s", f"{scale:g}", "--tables=lineitem", f"--output-dir={folder}"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    return path

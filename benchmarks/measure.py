@@ -1,0 +1,51 @@
+"""Runs a command and measures it: CPU seconds, wall seconds, peak memory of its largest process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one command; ``cpu_s`` counts its children, ``peak_mb`` is MiB resident."""
+
+    cpu_s: float
+    wall_s: float
+    peak_mb: float
+    output: str
+
+
+def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Measured:
+    """Run a command to its end.
+
+    Raises:
+        SystemExit: It failed; its output is shown.
+    """
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None  # noqa: S101  it is a pipe
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - started_s
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed with {process.returncode}:\n{output}")
+    return Measured(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss / 1024, output)
+
+
+def median(runs: Sequence[Measured]) -> Measured:
+    """Give the run in the middle by CPU seconds."""
+    return sorted(runs, key=lambda run: run.cpu_s)[len(runs) // 2]

@@ -1,0 +1,100 @@
+from typing import Any
+
+import pytest
+
+from dativo_ingest.job.model import Job
+from dativo_ingest.run.plan import Budget, expand, plan_stream, select
+from dativo_plugin_sdk import DataNotFoundError, InvalidConfigError
+
+ALL_WRITES = frozenset({"append", "overwrite", "merge"})
+
+
+def job(streams: dict[str, Any], **settings: Any) -> Job:
+    return Job.model_validate(
+        {
+            "version": 1,
+            "name": "j",
+            "source": {"connector": "csv"},
+            "target": {"connector": "iceberg", "namespace": "raw"},
+            "streams": streams,
+            **settings,
+        }
+    )
+
+
+def plan(streams: dict[str, Any], name: str, *, write_modes: Any = ALL_WRITES, full_refresh: bool = False) -> Any:
+    made = job(streams)
+    return plan_stream(
+        name,
+        made.streams[name],
+        made,
+        from_source={},
+        write_modes=write_modes,
+        can_cdc=False,
+        full_refresh=full_refresh,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stream", "write_modes", "expected"),
+    [
+        pytest.param({}, ALL_WRITES, "overwrite", id="a full refresh replaces"),
+        pytest.param({}, {"append"}, "append", id="a full refresh appends where the target can only append"),
+        pytest.param({"mode": "incremental"}, ALL_WRITES, "append", id="incremental appends"),
+        pytest.param({"mode": "incremental", "primary_key": "id"}, ALL_WRITES, "merge", id="a key merges"),
+        pytest.param(
+            {"mode": "incremental", "primary_key": "id"}, {"append", "overwrite"}, "append", id="where it can"
+        ),
+    ],
+)
+def test_the_write_mode_follows_from_how_the_stream_is_read(stream: Any, write_modes: Any, expected: str) -> None:
+    assert plan({"s": stream}, "s", write_modes=write_modes).write == expected
+
+
+def test_a_table_is_named_after_the_last_part_of_its_stream() -> None:
+    assert plan({"public.orders": {}}, "public.orders").table == "orders"
+
+
+def test_a_full_refresh_of_an_incremental_stream_replaces_the_table() -> None:
+    made = plan({"s": {"mode": "incremental"}}, "s", full_refresh=True)
+
+    assert (made.write, made.ignore_state) == ("overwrite", True)
+
+
+def test_a_write_mode_that_the_target_lacks_is_refused_by_name() -> None:
+    with pytest.raises(InvalidConfigError, match=r"streams\.s\.write: the target iceberg cannot merge; it can append"):
+        plan({"s": {"write": "merge", "primary_key": "id"}}, "s", write_modes={"append"})
+
+
+def test_cdc_from_a_source_without_it_is_refused() -> None:
+    with pytest.raises(InvalidConfigError, match="no change data capture"):
+        plan({"s": {"mode": "cdc"}}, "s")
+
+
+def test_a_glob_picks_from_what_the_source_has_and_a_written_name_goes_first() -> None:
+    made = job({"a_1": {"table": "first"}, "a_*": {}})
+
+    expanded = expand(made, {"a_1": {}, "a_2": {"path": "x"}, "b": {}})
+
+    assert list(expanded) == ["a_1", "a_2"]
+    assert expanded["a_1"][0].table == "first"
+    assert expanded["a_2"][1] == {"path": "x"}
+
+
+def test_a_glob_that_picks_nothing_says_what_there_is() -> None:
+    with pytest.raises(DataNotFoundError, match=r"'z\*'; the source has a, b"):
+        expand(job({"z*": {}}), {"b": {}, "a": {}})
+
+
+def test_asking_for_a_stream_that_the_job_lacks_is_an_error() -> None:
+    assert select(["a", "b1", "b2"], ("b*",)) == ["b1", "b2"]
+    with pytest.raises(InvalidConfigError, match="no stream 'c'; it has a"):
+        select(["a"], ("c",))
+
+
+@pytest.mark.parametrize("memory_mb", [64, 512, 1024, 65536])
+def test_the_shares_of_memory_leave_half_of_it_free(memory_mb: int) -> None:
+    budget = Budget.of(memory_mb, 32)
+
+    assert budget.channel_bytes + budget.buffer_bytes <= memory_mb * 2**20 // 2
+    assert 2**20 <= budget.batch_bytes <= 32 * 2**20
