@@ -30,7 +30,9 @@ def python_of(peer: str) -> Path:
     ready = folder / ".ready"
     if not ready.exists():
         subprocess.run([UV, "venv", "--quiet", "--allow-existing", "--python", "python3", folder], check=True)
-        subprocess.run([UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PEERS[peer]], check=True)
+        subprocess.run(
+            [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PEERS[peer]], check=True
+        )
         ready.touch()
     return python
 

@@ -1,4 +1,4 @@
-"""The floor: pyarrow's CSV reader with explicit types straight into its Parquet writer. bare_pyarrow.py SOURCE TARGET."""
+"""The floor: pyarrow's CSV reader with explicit types into its Parquet writer. bare_pyarrow.py SOURCE TARGET."""
 
 from __future__ import annotations
 

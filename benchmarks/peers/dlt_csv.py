@@ -1,4 +1,4 @@
-"""dlt: its DuckDB-backed CSV reader into Parquet files or an Iceberg table. dlt_csv.py SOURCE FOLDER parquet|iceberg."""
+"""dlt: its DuckDB-backed CSV reader to Parquet files or an Iceberg table. dlt_csv.py SOURCE FOLDER FORMAT."""
 
 from __future__ import annotations
 
