@@ -31,6 +31,16 @@ check: setup ## format, lint, types, import layers, dependencies
 test: setup ## set up what the tests need and run them all
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
+demo: setup ## run the main job on the sample data and show what landed
+	$(BIN)/python examples/demo.py
+
+bench: setup ## run the benchmarks (ARGS="csv --scale 0.1" for a part)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+docs: setup ## build the documentation into site/, strictly
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict --quiet
+
 format: setup ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,7 @@ from environments import HERE, WORK, lineitem_csv, python_of
 from lineitem import contract
 from measure import Measured, measure, median
 
-OURS = Path(sys.executable)
+OURS = python_of("dativo")
 DATIVO = OURS.parent / "dativo"
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 WORK = HERE / ".work"
-UV = HERE.parent / ".tools" / "bin" / "uv"
+ROOT = HERE.parent
+UV = ROOT / ".tools" / "bin" / "uv"
 
 PEERS = {
+    # as a user installs it: what only the tests need is not there to be imported
+    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", str(ROOT)],
     "polars": ["polars==2.1.0"],
     "duckdb": ["duckdb==2.0.0"],
     "dlt": [
