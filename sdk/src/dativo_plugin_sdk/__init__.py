@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         ConcurrencyError as ConcurrencyError,
         ConfigurationError as ConfigurationError,
         ConnectionError as ConnectionError,
+        DatabaseLockError as DatabaseLockError,
         DataError as DataError,
         DataFormatError as DataFormatError,
         DataNotFoundError as DataNotFoundError,
         DataValidationError as DataValidationError,
-        DatabaseLockError as DatabaseLockError,
         DativoError as DativoError,
         DiskFullError as DiskFullError,
         FencedError as FencedError,
@@ -72,6 +72,14 @@ if TYPE_CHECKING:
         Check as Check,
         ConnectionTestResult as ConnectionTestResult,
         DiscoveryResult as DiscoveryResult,
+    )
+    from dativo_plugin_sdk.simple_reader import (
+        SimpleReader as SimpleReader,
+    )
+    from dativo_plugin_sdk.simple_writer import (
+        AssetDefinition as AssetDefinition,
+        SimpleWriter as SimpleWriter,
+        StateStore as StateStore,
     )
     from dativo_plugin_sdk.state import (
         IncrementalStateManager as IncrementalStateManager,
@@ -194,6 +202,8 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "REJECTED_SCHEMA",
+    "AssetDefinition",
     "AuthenticationError",
     "BaseReader",
     "BaseWriter",
@@ -231,7 +241,6 @@ __all__ = [
     "PluginExecutionError",
     "PluginLoadError",
     "PluginVersionError",
-    "REJECTED_SCHEMA",
     "RateLimitError",
     "ReadMode",
     "Receipt",
@@ -244,10 +253,13 @@ __all__ = [
     "SchemaValidationError",
     "Secret",
     "ServiceUnavailableError",
+    "SimpleReader",
+    "SimpleWriter",
     "Skipped",
     "SourceConfig",
     "State",
     "StateChanged",
+    "StateStore",
     "StreamReader",
     "StreamSpec",
     "StreamWriter",

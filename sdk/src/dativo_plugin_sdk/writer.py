@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.reader import NOT_IMPLEMENTED
 from dativo_plugin_sdk.results import ConnectionTestResult
 
+if TYPE_CHECKING:
+    from dativo_plugin_sdk.tables import WriteMode  # importing it costs pyarrow
+
 
 class BaseWriter(ABC):
     """A writer of one target; ``write_batch`` is all it must have.
 
     ``__version__`` is the plugin's own (PEP 440); ``requires_sdk`` may name the SDK versions it works with.
-    ``asset_definition`` has ``name``, ``schema`` (a list of ``{"name", "type", "required"}``) and ``arrow_schema``;
-    ``output_base`` is the folder or URI that files go under.
+    ``write_modes`` are those a job may ask for; the one it asked for is ``asset_definition.write``.
+    ``asset_definition`` is an `AssetDefinition`: ``name``, ``schema`` (a list of ``{"name", "type", "required"}``),
+    ``arrow_schema``, ``run_id`` and more; ``output_base`` is the folder or URI that files go under.
     """
 
     __version__: str = "1.0.0"
     requires_sdk: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append"})
 
     def __init__(self, asset_definition: Any, target_config: TargetConfig, output_base: str) -> None:
         self.asset_definition = asset_definition
@@ -43,5 +48,10 @@ class BaseWriter(ABC):
         """
 
     def commit_files(self, file_metadata: list[dict[str, Any]]) -> dict[str, Any]:
-        """Make what was written visible; called once, after the last batch."""
+        """Make what was written visible; called once, after the last batch.
+
+        A class that declares ``Capability.ATOMIC_COMMIT`` promises three things: all files become visible or none; an
+        exception other than `CommitStateUnknownError` says none; and a second call with the same files, after a run
+        that was killed in the middle, changes nothing.
+        """
         return {"status": "success", "files_added": len(file_metadata)}
