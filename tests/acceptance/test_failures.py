@@ -1,8 +1,11 @@
 """A failure is typed, moves no state, and the next run is complete."""
 
+import contextlib
 import gzip
+import json
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +54,6 @@ def test_a_full_disk_stops_the_run_with_73_and_the_next_one_is_complete(tmp_path
         cp -r {disk}/. {tmp_path}/landed
     """
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
-
-    import subprocess
 
     subprocess.run([*unshare, "bash", "-c", script], check=True, timeout=200)
 
@@ -184,10 +185,8 @@ class CuttableProxy:
         except OSError:
             pass
         for end in (one, other):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self) -> None:
         self._listener.close()
@@ -206,8 +205,6 @@ def test_an_upload_that_breaks_is_temporary_and_the_next_run_is_complete(
 ) -> None:
     write_rows(workshop.folder / "rows.csv")
     workshop.job({"connector": "csv", "connection": {"path": "rows.csv"}}, {"rows": {"mode": "incremental"}})
-    import json
-
     job = json.loads(workshop.config.read_text(encoding="utf-8"))
     job["target"] = {
         "connector": "iceberg",
