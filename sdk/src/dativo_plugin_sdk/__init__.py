@@ -173,6 +173,12 @@ _MODULES = {
         "ConnectionTestResult",
         "DiscoveryResult",
     ),
+    "simple_reader": ("SimpleReader",),
+    "simple_writer": (
+        "AssetDefinition",
+        "SimpleWriter",
+        "StateStore",
+    ),
     "state": ("IncrementalStateManager",),
     "streams": (
         "Message",
