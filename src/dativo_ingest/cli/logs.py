@@ -1,0 +1,69 @@
+"""stderr: talk, as text for people or JSON lines for machines."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import click
+
+from dativo_ingest.cli.output import colour_wish, painted, to_json
+from dativo_ingest.cli.text import error_text
+
+LogFormat: TypeAlias = Literal["text", "json"]
+Level: TypeAlias = Literal["info", "warning", "error"]
+
+_MARKS: dict[Level, str] = {"info": "", "warning": "⚠ ", "error": "✗ "}
+
+
+class Talk:
+    """What a command says beside its result: notes, warnings and errors, without secrets.
+
+    Attributes:
+        log_format: How a line looks; options set it while the command line is parsed.
+        debug: Whether an unknown exception shows its traceback.
+    """
+
+    def __init__(self) -> None:
+        self.log_format: LogFormat = "text"
+        self.debug = False
+
+    def say(self, message: str, level: Level = "info", **facts: Any) -> None:
+        """Write one line; ``facts`` are for machines and show in the JSON form only."""
+        if self.log_format == "json":
+            self.write_json({"level": level, "message": message, **facts})
+        else:
+            self._write(_MARKS[level] + message)
+
+    def error(self, document: dict[str, Any], traceback: str | None = None) -> None:
+        """Write an error document: its message, code, details and hint."""
+        if self.log_format == "json":
+            facts = {"traceback": traceback} if traceback else {}
+            self.write_json({"level": "error", **document, **facts})
+        else:
+            self._write(error_text(document) + (f"\n{traceback.rstrip()}" if traceback else ""))
+
+    def write_json(self, document: dict[str, Any]) -> None:
+        """Write one JSON line, stamped with the time."""
+        self._write(to_json({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **document}, pretty=False))
+
+    def _write(self, text: str) -> None:
+        from dativo_ingest.secrets.redaction import redact
+
+        try:
+            click.echo(painted(redact(text)), file=sys.stderr, color=colour_wish())
+        except BrokenPipeError:
+            return  # nobody listens: what the command does goes on
+
+    def listen_to_libraries(self) -> None:
+        """Bring what libraries log at warning level, and Python's own warnings, into the same lines."""
+        import logging
+
+        class Relay(logging.Handler):
+            def emit(relay, record: logging.LogRecord) -> None:  # noqa: N805  self is the talk
+                level: Level = "error" if record.levelno >= logging.ERROR else "warning"
+                self.say(record.getMessage(), level, logger=record.name)
+
+        logging.captureWarnings(capture=True)
+        logging.getLogger().handlers = [Relay(logging.WARNING)]

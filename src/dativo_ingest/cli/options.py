@@ -1,0 +1,124 @@
+"""Options that several commands share, and the jobs that they name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dativo_ingest.cli.logs import Talk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dativo_ingest.job.load import LoadedJob
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+_JOB_ENDINGS = (".yaml", ".yml")
+_CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
+
+
+def _set_on_talk(context: click.Context, option: click.Parameter, value: Any) -> None:
+    talk = context.ensure_object(Talk)
+    if value is not None and option.name is not None:
+        setattr(talk, option.name, value)
+
+
+def talk_options(command: _Command) -> _Command:
+    """Add ``--log-format`` and ``--debug``, which set the command's `Talk`."""
+    command = click.option(
+        "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_set_on_talk, help="Show tracebacks."
+    )(command)
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        is_eager=True,
+        expose_value=False,
+        callback=_set_on_talk,
+        help="How stderr talks.",
+    )(command)
+
+
+def one_job(command: _Command) -> _Command:
+    """Add ``--config`` for a single job."""
+    return click.option("-c", "--config", required=True, metavar="JOB", help="The job file.")(command)
+
+
+def several_jobs(command: _Command) -> _Command:
+    """Add ``--config``, any number of times, and ``--job-dir``."""
+    command = click.option("--job-dir", metavar="DIR", help="All job files (*.yaml) of a folder, by name.")(command)
+    return click.option("-c", "--config", multiple=True, metavar="JOB", help="A job file; may be repeated.")(command)
+
+
+def mode_option(command: _Command) -> _Command:
+    """Add ``--mode``."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["self_hosted", "cloud"]),
+        default="self_hosted",
+        show_default=True,
+        help="cloud runs no third-party plugin in this process.",
+    )(command)
+
+
+def stream_option(command: _Command) -> _Command:
+    """Add ``--stream``, names or globs, comma separated or repeated."""
+    return click.option(
+        "--stream",
+        multiple=True,
+        metavar="NAME[,NAME]",
+        callback=lambda _context, _option, values: _names(values),
+        help="Only these streams; globs allowed, comma separated.",
+    )(command)
+
+
+def _names(values: tuple[str, ...]) -> tuple[str, ...] | None:
+    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    return names or None
+
+
+def job_paths(config: tuple[str, ...], job_dir: str | None) -> list[Path]:
+    """Give the job files that ``--config`` and ``--job-dir`` name, those of a folder sorted by name.
+
+    Raises:
+        click.UsageError: Neither is given.
+        MissingConfigError: The folder is none, or holds no job.
+    """
+    from dativo_plugin_sdk.errors import MissingConfigError
+
+    paths = [Path(name) for name in config]
+    if job_dir is not None:
+        folder = Path(job_dir)
+        if not folder.is_dir():
+            raise MissingConfigError(f"--job-dir {job_dir}: there is no such folder")
+        found = sorted(path for path in folder.iterdir() if _is_job(path))
+        if not found:
+            raise MissingConfigError(
+                f"--job-dir {job_dir}: no job file in it", hint="jobs are *.yaml files; *.odcs.yaml are contracts"
+            )
+        paths += found
+    if not paths:
+        raise click.UsageError("Say which job: --config JOB (may be repeated) or --job-dir DIR.")
+    return paths
+
+
+def _is_job(path: Path) -> bool:
+    name = path.name
+    return (
+        name.endswith(_JOB_ENDINGS)
+        and not name.endswith(_CONTRACT_ENDINGS)
+        and not name.startswith(".")
+        and path.is_file()
+    )
+
+
+def load(path: str | Path, talk: Talk) -> LoadedJob:
+    """Open a job with the process's environment."""
+    from dativo_ingest.run.open_job import open_job
+
+    talk.listen_to_libraries()
+    return open_job(path, os.environ)

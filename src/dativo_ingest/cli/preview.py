@@ -1,0 +1,86 @@
+"""``dativo preview``: the first rows as they would land."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dativo_ingest.cli import exit_codes
+from dativo_ingest.cli.commands import Command
+from dativo_ingest.cli.options import load, mode_option, one_job, stream_option, talk_options
+
+if TYPE_CHECKING:
+    from dativo_ingest.cli.logs import Talk
+    from dativo_ingest.run.preview import Preview
+
+
+@click.command(
+    cls=Command,
+    short_help="Show the first rows as they would land.",
+    examples=["dativo preview --config job.yaml --stream orders --limit 20"],
+)
+@one_job
+@stream_option
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Rows to read a stream."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@mode_option
+@talk_options
+@click.pass_obj
+def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: int, as_json: bool, mode: Any) -> int:
+    """Show the first rows of each stream after its contract, and the rows that it rejects. Nothing is written."""
+    from dativo_ingest.cli import failures
+    from dativo_ingest.cli.output import emit, emit_json
+
+    documents: list[dict[str, Any]] = []
+    error: Exception | None = None
+    try:
+        from dativo_ingest.run.preview import preview_job
+
+        loaded = load(config, talk)
+        for shown in preview_job(loaded, stream, limit, mode):
+            for warning in shown.warnings:
+                talk.say(f"{shown.stream}: {warning}", "warning", stream=shown.stream)
+            if as_json:
+                documents.append(_document(shown))
+            else:
+                emit(_text(shown))
+    except Exception as caught:
+        if not as_json:
+            raise
+        error = caught
+    if as_json:
+        document: dict[str, Any] = {"schema": "dativo.preview/1", "streams": documents}
+        emit_json(document if error is None else {**document, "error": failures.describe(error)})
+    return exit_codes.OK if error is None else failures.tell(error, talk)
+
+
+def _document(shown: Preview) -> dict[str, Any]:
+    from dativo_ingest.cli.rows import rows_json
+
+    return {
+        "name": shown.stream,
+        "columns": [
+            {"name": field.name, "arrow_type": str(field.type), "nullable": field.nullable}
+            for field in shown.rows.schema
+        ],
+        "rows": rows_json(shown.rows),
+        "rejected": rows_json(shown.rejected),
+        "warnings": shown.warnings,
+    }
+
+
+def _text(shown: Preview) -> str:
+    from dativo_ingest.cli.rows import rows_text
+    from dativo_ingest.cli.text import counted
+
+    width = shutil.get_terminal_size((120, 24)).columns
+    lines = [f"{shown.stream}: {counted(shown.rows.num_rows, 'row')}"]
+    lines += rows_text(shown.rows, width) if shown.rows.num_columns else []
+    if shown.rejected.num_rows:
+        lines += ["", f"⚠ {shown.stream}: {counted(shown.rejected.num_rows, 'row')} rejected"]
+        lines += rows_text(shown.rejected, width)
+    return "\n".join(lines) + "\n"

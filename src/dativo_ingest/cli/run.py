@@ -1,0 +1,155 @@
+"""``dativo run``: carry a job's streams."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dativo_ingest.cli import exit_codes
+from dativo_ingest.cli.commands import Command
+from dativo_ingest.cli.options import (
+    job_paths,
+    load,
+    mode_option,
+    several_jobs,
+    stream_option,
+    talk_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dativo_ingest.cli.logs import Talk
+    from dativo_ingest.cli.ran_job import RanJob
+    from dativo_ingest.cli.signals import Stop
+    from dativo_ingest.run.events import Event
+    from dativo_ingest.run.plan import RunOptions
+
+
+@click.command(
+    cls=Command,
+    short_help="Carry the streams of jobs.",
+    examples=[
+        "dativo run --config job.yaml",
+        "dativo run --job-dir jobs --report - --progress json",
+        "dativo run --config job.yaml --stream orders --limit 100 --dry-run",
+    ],
+)
+@several_jobs
+@stream_option
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows a stream; state does not move.")
+@click.option("--dry-run", is_flag=True, help="Read and apply the contract, write nothing.")
+@click.option("--full-refresh", is_flag=True, help="Forget the state and load everything again.")
+@click.option("--report", metavar="PATH|-", help="Write the report as JSON, one line a job; - is stdout.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "plain", "json", "none"]),
+    default="auto",
+    show_default=True,
+    help="How stderr shows progress; auto is a bar on a terminal.",
+)
+@mode_option
+@talk_options
+@click.pass_obj
+def run(
+    talk: Talk,
+    *,
+    config: tuple[str, ...],
+    job_dir: str | None,
+    stream: tuple[str, ...] | None,
+    limit: int | None,
+    dry_run: bool,
+    full_refresh: bool,
+    report: str | None,
+    progress: Any,
+    mode: str,
+) -> int:
+    """Run jobs in order: read, apply contracts, commit each stream's rows and state as one step.
+
+    The report ends on stdout as text, or with --report - as JSON alone. The exit code is the job's; of several jobs,
+    the worst. Ctrl-C stops before the next commit, twice at once.
+    """
+    from dativo_ingest.cli.signals import stoppable
+    from dativo_ingest.run.plan import RunOptions
+
+    paths = job_paths(config, job_dir)
+    options = RunOptions(streams=stream, limit=limit, dry_run=dry_run, full_refresh=full_refresh, mode=mode)
+    codes: list[int] = []
+    with _reporting(report, talk) as tell, stoppable(talk) as stop:
+        for path in paths:
+            ran = _run(path, options, progress, talk, stop)
+            tell(ran)
+            codes.append(ran.report["exit_code"])
+            if stop.event.is_set():
+                break
+    if stop.event.is_set() and len(codes) < len(paths):
+        talk.say(f"jobs not begun: {', '.join(map(str, paths[len(codes) :]))}", "warning")
+        codes.append(stop.exit_code)
+    return exit_codes.worst(codes)
+
+
+def _run(path: Path, options: RunOptions, progress: Any, talk: Talk, stop: Stop) -> RanJob:
+    """Run one job; one that cannot even be read has a report too."""
+    from dativo_ingest.cli.progress import shown
+    from dativo_ingest.cli.ran_job import RanJob, not_begun
+    from dativo_ingest.run.engine import run_job
+
+    try:
+        loaded = load(path, talk)
+    except Exception as error:  # noqa: BLE001  a whole job is called here, the other jobs go on
+        return RanJob(not_begun(path, error), options)
+    ran = RanJob({}, options, loaded.job)
+    with shown(progress, talk, os.environ) as listener:
+
+        def listen(event: Event) -> None:
+            ran.time(event)
+            listener(event)
+
+        ran.report = run_job(loaded, options, listen, stop.event)
+    if ran.report["status"] == "cancelled":
+        ran.report["exit_code"] = stop.exit_code
+    return ran
+
+
+@contextmanager
+def _reporting(path: str | None, talk: Talk) -> Iterator[Callable[[RanJob], None]]:
+    """Give what tells of a job that ran: text on stdout, JSON lines in a file, or JSON lines alone on stdout."""
+    from dativo_ingest.cli.output import emit, emit_json, to_json
+
+    if path == "-":
+
+        def tell(ran: RanJob) -> None:
+            _tell_errors(ran, talk)
+            emit_json(ran.report, pretty=False)
+            if talk.log_format == "text":
+                talk.say(ran.text())
+
+        yield tell
+        return
+    with ExitStack() as stack:
+        file = None
+        if path is not None:
+            try:  # before the run, so that a wrong path is known before anything lands
+                file = stack.enter_context(Path(path).open("w", encoding="utf-8"))
+            except OSError as error:
+                raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--report") from error
+
+        def tell(ran: RanJob) -> None:
+            _tell_errors(ran, talk)
+            if file is not None:
+                file.write(to_json(ran.report, pretty=False) + "\n")
+                file.flush()
+            emit(ran.text())
+
+        yield tell
+
+
+def _tell_errors(ran: RanJob, talk: Talk) -> None:
+    """Put the errors among the JSON log lines; as text they are part of the report."""
+    if talk.log_format == "json":
+        for error in ran.report["errors"]:
+            talk.error({"job": ran.report["job"], "run_id": ran.report["run_id"], **error})

@@ -1,0 +1,39 @@
+"""``dativo schema``: JSON Schema of what is written and read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dativo_ingest.cli import exit_codes
+from dativo_ingest.cli.commands import Command
+from dativo_ingest.cli.options import talk_options
+
+
+@click.command(cls=Command, short_help="Print a JSON Schema.", examples=["dativo schema job > schemas/job.schema.json"])
+@click.argument("what", type=click.Choice(["job", "contract", "report"]))
+@talk_options
+def schema(*, what: str) -> int:
+    """Print the JSON Schema of job files, of contracts (ODCS) or of run reports, for editors and checks."""
+    from dativo_ingest.cli.output import emit_json
+
+    emit_json(document(what))
+    return exit_codes.OK
+
+
+def document(what: str) -> dict[str, Any]:
+    """Give one of the schemas."""
+    match what:
+        case "job":
+            from dativo_ingest.job.schema import job_schema
+
+            return job_schema()
+        case "contract":
+            from dativo_ingest.contracts.schema import contract_schema
+
+            return contract_schema()
+        case _:
+            from dativo_ingest.run.documents_schema import REPORT
+
+            return REPORT

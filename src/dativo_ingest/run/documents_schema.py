@@ -1,0 +1,162 @@
+"""JSON Schema (2020-12) of the documents that commands print; keys may be added within a version, never taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TEXT = {"type": "string"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 0}
+_EXIT_CODE = {"type": "integer", "minimum": 0, "maximum": 255}
+_TIME = {"type": "string", "format": "date-time"}
+_ANY_OBJECT = {"type": "object"}
+_OBJECT_OR_NULL = {"type": ["object", "null"]}
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), **keywords: Any) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, **keywords}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _document(name: str, title: str, properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    body = _object({"schema": {"const": name}, **properties}, optional=optional)
+    return {"$schema": _DIALECT, "$id": f"urn:{name.replace('/', ':')}", "title": title, **body}
+
+
+ERROR: dict[str, Any] = _object(
+    {
+        "error_code": {**_TEXT, "description": "A code of the error reference, or a plugin's own."},
+        "message": _TEXT,
+        "retryable": {"type": "boolean", "description": "Whether trying again helps."},
+        "retry_after_s": {"type": ["number", "null"], "description": "Seconds the other side asked us to wait."},
+        "hint": {**_TEXT_OR_NULL, "description": "What to do next."},
+        "type": {**_TEXT, "description": "The class of the error."},
+        "details": _ANY_OBJECT,
+        "stage": _TEXT_OR_NULL,
+        "stream": _TEXT_OR_NULL,
+        "plugin": _TEXT_OR_NULL,
+    }
+)
+
+_ERROR_OR_NULL = {"anyOf": [ERROR, {"type": "null"}]}
+
+CHECK: dict[str, Any] = _document(
+    "dativo.check/1",
+    "What dativo check found",
+    {
+        "job": _TEXT,
+        "status": {"enum": ["succeeded", "failed"]},
+        "checks": _list(
+            _object(
+                {
+                    "end": {"enum": ["source", "target"]},
+                    "step": _TEXT,
+                    "status": {"enum": ["ok", "warn", "fail", "skipped"]},
+                    "duration_ms": {"type": "number", "minimum": 0},
+                    "message": _TEXT_OR_NULL,
+                    "details": _OBJECT_OR_NULL,
+                    "error": _ERROR_OR_NULL,
+                }
+            )
+        ),
+        "error": {**ERROR, "description": "Why the job could not even be read."},
+        "exit_code": _EXIT_CODE,
+    },
+    optional=("error",),
+)
+
+DISCOVER: dict[str, Any] = _document(
+    "dativo.discover/1",
+    "What dativo discover found",
+    {
+        "source": {
+            "anyOf": [_object({"connector": _TEXT, "version": _TEXT}), {"type": "null"}],
+        },
+        "metadata": _ANY_OBJECT,
+        "objects": _list(
+            _object(
+                {
+                    "name": _TEXT,
+                    "namespace": _TEXT_OR_NULL,
+                    "type": _TEXT_OR_NULL,
+                    "estimated_rows": _COUNT_OR_NULL,
+                    "primary_key": _list(_TEXT),
+                    "cursor_candidates": _list(_TEXT),
+                    "sync_modes": _list(_TEXT),
+                    "columns": _list(
+                        _object(
+                            {
+                                "name": _TEXT,
+                                "type": _TEXT_OR_NULL,
+                                "arrow_type": _TEXT_OR_NULL,
+                                "nullable": {"type": ["boolean", "null"]},
+                                "fidelity": _TEXT_OR_NULL,
+                            }
+                        )
+                    ),
+                }
+            )
+        ),
+        "warnings": _list(_TEXT),
+        "error": {**ERROR, "description": "Why the source could not be asked."},
+    },
+    optional=("error",),
+)
+
+_STREAM = _object(
+    {
+        "name": _TEXT,
+        "mode": {"enum": ["full_refresh", "incremental", "cdc"]},
+        "write": {"enum": ["append", "overwrite", "merge"]},
+        "status": {"enum": ["succeeded", "failed", "cancelled", "no_data"]},
+        "rows": _object(
+            {
+                "read": {**_COUNT, "description": "On success: written + quarantined + skipped."},
+                "written": _COUNT,
+                "inserted": {**_COUNT_OR_NULL, "description": "null where the target cannot tell."},
+                "updated": _COUNT_OR_NULL,
+                "deleted": _COUNT_OR_NULL,
+                "quarantined": {**_COUNT, "description": "Rejected rows kept in <table>__quarantine."},
+                "skipped": _COUNT,
+            }
+        ),
+        "bytes": {**_COUNT, "description": "Bytes written to the target."},
+        "commit": {
+            "anyOf": [
+                _object({"id": _TEXT, "generation": _COUNT, "snapshot_id": _TEXT_OR_NULL}),
+                {"type": "null"},
+            ],
+            "description": "null where nothing was committed.",
+        },
+        "state": _object({"before": _OBJECT_OR_NULL, "after": _OBJECT_OR_NULL}),
+        "schema_changes": _list(_TEXT),
+        "error": _ERROR_OR_NULL,
+    }
+)
+
+REPORT: dict[str, Any] = _document(
+    "dativo.report/1",
+    "The report of dativo run",
+    {
+        "run_id": {"type": "string", "format": "uuid"},
+        "job": _TEXT,
+        "tenant": _TEXT,
+        "status": {"enum": ["succeeded", "partial", "failed", "cancelled", "no_data"]},
+        "exit_code": _EXIT_CODE,
+        "retryable": {"type": "boolean", "description": "Whether running again, unchanged, may help."},
+        "started_at": _TIME,
+        "ended_at": _TIME,
+        "dativo_version": _TEXT,
+        "delivery": {"enum": ["exactly_once", "at_least_once"]},
+        "isolation": {**_TEXT, "description": "Where third-party code ran."},
+        "streams": _list(_STREAM),
+        "errors": _list(ERROR),
+        "warnings": _list(_TEXT),
+    },
+)
