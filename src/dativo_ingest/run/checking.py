@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from time import perf_counter
@@ -113,12 +112,10 @@ def _run_checks(end: str, checks: Sequence[Check]) -> Iterator[tuple[dict[str, A
             failed = True
             yield _failed(end, check.step, started_s, error), exit_codes.of(error)
             continue
-        if not isinstance(result, ConnectionTestResult):
-            result = _foreign(result)
         if not result.success:
             failed = True
-            error = _error_of(result)
-            yield _failed(end, check.step, started_s, error), exit_codes.of(error)
+            verdict = _error_of(result)
+            yield _failed(end, check.step, started_s, verdict), exit_codes.of(verdict)
         else:
             yield _succeeded(end, check.step, started_s, result), exit_codes.OK
 
@@ -166,11 +163,3 @@ def _all_classes(root: type[DativoError]) -> Iterator[type[DativoError]]:
     yield root
     for child in root.__subclasses__():
         yield from _all_classes(child)
-
-
-def _foreign(result: object) -> ConnectionTestResult:
-    """Take what a plugin of an earlier release returned from a result class of its own."""
-    wanted = {each.name for each in dataclasses.fields(ConnectionTestResult)}
-    if not all(hasattr(result, name) for name in wanted):
-        raise PluginExecutionError(f"check_connection returned {type(result).__name__}, not a ConnectionTestResult")
-    return ConnectionTestResult(**{name: getattr(result, name) for name in wanted})

@@ -20,10 +20,10 @@ from dativo_ingest.run.channel import Channel, ChannelClosedError
 from dativo_ingest.run.events import Listener, Progress, StreamStarted, Warning_
 from dativo_ingest.run.plan import Budget, StreamPlan
 from dativo_ingest.run.run_ids import uuid7
-from dativo_ingest.steps.batch_bytes import split
+from dativo_ingest.steps.batch_bytes import Merger, split
 from dativo_ingest.steps.conform import conform
 from dativo_ingest.steps.quarantine import to_quarantine
-from dativo_ingest.steps.system_columns import add_system_columns, with_system_columns
+from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError
 from dativo_plugin_sdk.streams import (
     Message,
@@ -39,6 +39,7 @@ from dativo_plugin_sdk.streams import (
 )
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
+_SMALL_BYTES = 2**20  # batches below this are put together: a page of an API is no batch worth a row group
 _MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
 
 
@@ -99,6 +100,7 @@ class StreamRun:
     warnings: list[str] = field(default_factory=list)
     _state: State | None = None
     _moved: bool = False
+    _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def run(self, before: CommittedState) -> StreamOutcome:
@@ -117,11 +119,12 @@ class StreamRun:
         self.emit(_started(self.plan.name, partitions))
         try:
             if self.table is not None:
-                outcome.schema_changes = self.table.open(with_system_columns(self._schema, self.plan.system_columns))
+                outcome.schema_changes = self.table.open(with_system_fields(self._schema, self.plan.system_columns))
             for message in self._messages(partitions, state):
                 self._take(message)
                 if self.limit is not None and self.totals.read >= self.limit:
                     break
+            self._write(self._merger.flush())
             self._judge()
             self._raise_if_stopped()
             if self.table is not None and self._has_news(before):
@@ -171,8 +174,8 @@ class StreamRun:
     def _take(self, message: Message) -> None:
         match message:
             case Rows():
-                for batch in split(message.batch, self.budget.batch_bytes):
-                    self._take_rows(replace(message, batch=batch))
+                for part in _parts(message, self.budget.batch_bytes):
+                    self._take_rows(part)
                 self.totals.source_bytes += message.source_bytes
                 self._tell_progress()
             case Rejected():
@@ -190,7 +193,7 @@ class StreamRun:
 
     def _take_rows(self, rows: Rows) -> None:
         if self.limit is not None:
-            rows = replace(rows, batch=rows.batch.slice(0, max(0, self.limit - self.totals.read)))
+            rows = _part(rows, 0, max(0, min(rows.batch.num_rows, self.limit - self.totals.read)))
         self.totals.read += rows.batch.num_rows
         self.totals.arrow_bytes += rows.batch.nbytes
         conformed = conform(rows, self._schema)
@@ -202,12 +205,13 @@ class StreamRun:
             self._reject(conformed.rejected)
         if conformed.batch.num_rows:
             self.totals.written += conformed.batch.num_rows
-            if self.table is not None:
-                self.table.write(
-                    add_system_columns(
-                        conformed.batch, self.plan.system_columns, loaded_at=self._started_at, run_id=self.run_id
-                    )
-                )
+            self._write(self._merger.push(conformed.batch))
+
+    def _write(self, batch: pa.RecordBatch | None) -> None:
+        if batch is not None and self.table is not None:
+            self.table.write(
+                add_system_columns(batch, self.plan.system_columns, loaded_at=self._started_at, run_id=self.run_id)
+            )
 
     def _note_extra(self, names: Sequence[str]) -> None:
         text = f"columns that are not in the schema: {', '.join(names)}"
@@ -298,6 +302,24 @@ class StreamRun:
     def _raise_if_stopped(self) -> None:
         if self.stop.is_set():
             raise CancelledRunError
+
+
+def _parts(rows: Rows, max_bytes: int) -> Iterator[Rows]:
+    start = 0
+    for batch in split(rows.batch, max_bytes):
+        yield _part(rows, start, batch.num_rows)
+        start += batch.num_rows
+
+
+def _part(rows: Rows, start: int, length: int) -> Rows:
+    if start == 0 and length == rows.batch.num_rows:
+        return rows
+    return replace(
+        rows,
+        batch=rows.batch.slice(start, length),
+        first_line=None if rows.first_line is None else rows.first_line + start,
+        lines=None if rows.lines is None else rows.lines.slice(start, length),
+    )
 
 
 def _size_bytes(message: Message) -> int:
