@@ -17,6 +17,7 @@ from dativo_plugin_sdk import (
     DataFormatError,
     DataValidationError,
     FencedError,
+    PluginExecutionError,
     Receipt,
     Rejected,
     Rows,
@@ -114,7 +115,17 @@ def test_no_row_disappears(script: list[Any]) -> None:
     assert totals.quarantined == len(table.rejected)
 
 
-@pytest.mark.parametrize("error", [DataFormatError("cut off"), KeyError("bug"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_a_reader_that_tries_to_end_the_process_is_a_plugin_that_failed(error: BaseException) -> None:
+    table = MemoryTable()
+
+    with pytest.raises(PluginExecutionError, match=f"the reader raised {type(error).__name__}"):
+        carry([rows(1), error], table)
+
+    assert table.aborted == 1
+
+
+@pytest.mark.parametrize("error", [DataFormatError("cut off"), KeyError("bug")])
 def test_a_reader_that_fails_lands_nothing_and_its_error_arrives_unchanged(error: BaseException) -> None:
     table = MemoryTable()
 

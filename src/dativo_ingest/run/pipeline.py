@@ -24,7 +24,7 @@ from dativo_ingest.steps.batch_bytes import Merger, split
 from dativo_ingest.steps.conform import conform
 from dativo_ingest.steps.quarantine import to_quarantine
 from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
-from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError
+from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError, PluginExecutionError, wrap_exception
 from dativo_plugin_sdk.streams import (
     Message,
     Partition,
@@ -168,8 +168,10 @@ class StreamRun:
             channel.finish()
         except ChannelClosedError:
             pass  # nobody listens any more: the calling thread knows why
-        except BaseException as error:  # noqa: BLE001  it is raised in the calling thread
+        except Exception as error:  # noqa: BLE001  it is raised in the calling thread
             channel.finish(error)
+        except BaseException as error:  # noqa: BLE001  signals reach the main thread alone: the reader raised this
+            channel.finish(wrap_exception(error, PluginExecutionError, f"the reader raised {type(error).__name__}"))
 
     def _take(self, message: Message) -> None:
         match message:
