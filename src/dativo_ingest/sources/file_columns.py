@@ -61,17 +61,21 @@ def merge(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     """Make one schema of several files' inferred ones: every column, in order of first sight.
 
     A column that is empty everywhere is text. Numbers beside floats become floats, dates beside timestamps timestamps,
-    anything beside text text: what was inferred from a sample says what the values look like, no more.
+    anything beside text text: what was inferred from a sample says what the values look like, no more. A field's
+    metadata stays, that of the first file that has the column.
 
     Args:
         schemas: Each file's name and schema.
     """
-    kinds: dict[str, pa.DataType] = {}
+    fields: dict[str, pa.Field[Any]] = {}
     for _, schema in schemas:
         for field in schema:
-            known = kinds.get(field.name)
-            kinds[field.name] = field.type if known is None else _promote(known, field.type)
-    return pa.schema([pa.field(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in kinds.items()])
+            known = fields.get(field.name)
+            kind = field.type if known is None else _promote(known.type, field.type)
+            fields[field.name] = pa.field(field.name, kind, metadata=(known or field).metadata)
+    return pa.schema(
+        [field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in fields.values()]
+    )
 
 
 def merge_exact(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
