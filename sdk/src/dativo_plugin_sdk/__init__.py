@@ -10,6 +10,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dativo_plugin_sdk.batches import (
+        infer_schema as infer_schema,
+        to_batches as to_batches,
+    )
     from dativo_plugin_sdk.capabilities import (
         Capability as Capability,
     )
@@ -114,6 +118,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "batches": (
+        "infer_schema",
+        "to_batches",
+    ),
     "capabilities": ("Capability",),
     "config": (
         "Credentials",
@@ -280,10 +288,12 @@ __all__ = [
     "__version__",
     "error_from_dict",
     "get_error_code",
+    "infer_schema",
     "is_retryable_error",
     "parse",
     "rejected",
     "row_json",
+    "to_batches",
     "wrap_exception",
 ]
 
