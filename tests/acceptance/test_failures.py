@@ -128,7 +128,7 @@ def test_a_reader_that_dies_mid_way_leaves_nothing_and_the_next_run_is_complete(
     died = workshop.run()
 
     assert died.code == 70, died.stderr
-    assert error.split("(")[0] in str(the_error(died)["message"])
+    assert error.split("(", maxsplit=1)[0] in str(the_error(died)["message"])
     assert died.report["streams"][0]["state"]["after"] is None
     assert workshop.table("numbers").num_rows == 0
     plugin.write_text(DYING.replace("{mended}", "True").replace("{error}", error), encoding="utf-8")

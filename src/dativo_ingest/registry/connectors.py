@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeAlias
 
-from dativo_plugin_sdk.simple_reader import SimpleReader
-from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
-
 from dativo_ingest.registry.plugin_loader import PluginLoader, check_versions
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError, wrap_exception
 from dativo_plugin_sdk.reader import BaseReader
+from dativo_plugin_sdk.simple_reader import SimpleReader
+from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
 from dativo_plugin_sdk.writer import BaseWriter
@@ -51,7 +50,7 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
     if ":" in name or name.endswith(".py"):
         _refuse_in_cloud(name, mode)
         base: type = BaseReader if kind == "reader" else BaseWriter
-        found = PluginLoader.load_class_from_path(name, base)
+        found: type = PluginLoader.load_class_from_path(name, base)
         return Connector(name, str(getattr(found, "__version__", "1.0.0")), built_in=False, plugin=found)
     entries = {entry.name: entry for entry in entry_points(group=_GROUPS[kind])}
     if name not in entries:

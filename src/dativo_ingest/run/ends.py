@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan, expand, has_glob, plan_stream, select
+from dativo_ingest.run.plugin_output import plugin_output_to_stderr
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
@@ -53,12 +54,13 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
         engine={"options": job.source.options},
         options=job.source.options,
     )
-    with _explained(loaded, "source", connector):
-        reader = make_reader(connector, config)
-    try:
-        yield Source(connector, reader)
-    finally:
-        reader.close()
+    with _foreign_output(connector):
+        with _explained(loaded, "source", connector):
+            reader = make_reader(connector, config)
+        try:
+            yield Source(connector, reader)
+        finally:
+            reader.close()
 
 
 @contextmanager
@@ -75,12 +77,13 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
     )
     states = SqliteStateStore(Path(loaded.folder) / ".dativo" / "state.db")
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    with _explained(loaded, "target", connector):
-        writer = make_writer(connector, config, states=states, output_base=output_base)
-    try:
-        yield Target(connector, writer)
-    finally:
-        writer.close()
+    with _foreign_output(connector):
+        with _explained(loaded, "target", connector):
+            writer = make_writer(connector, config, states=states, output_base=output_base)
+        try:
+            yield Target(connector, writer)
+        finally:
+            writer.close()
 
 
 def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, options: RunOptions) -> list[StreamPlan]:
@@ -133,6 +136,10 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
         options=plan.table_options,
         buffer_bytes=budget.buffer_bytes,
     )
+
+
+def _foreign_output(connector: Connector) -> AbstractContextManager[None]:
+    return nullcontext() if connector.built_in else plugin_output_to_stderr()
 
 
 def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
