@@ -22,7 +22,7 @@ NAMES = """
     PluginError PluginLoadError PluginVersionError PluginExecutionError
     TransientError ServiceUnavailableError DatabaseLockError ConcurrencyError
     is_retryable_error get_error_code wrap_exception
-""".split()
+""".split()  # noqa: SIM905  as the contract lists them
 
 
 def test_the_package_offers_exactly_the_names_of_the_contract() -> None:

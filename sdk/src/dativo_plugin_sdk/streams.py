@@ -55,7 +55,7 @@ class Rows:
     """Rows read, in whatever types the source has: the engine conforms them to the stream's schema.
 
     ``first_line`` is the line (from 1) of the first row where rows and lines of ``source`` go in step, else None, and
-    then ``lines`` may give each row's line; ``source_bytes`` is how much of the source this batch used up, for progress.
+    then ``lines`` may give each row's line; ``source_bytes`` is how much of the source the batch used up.
     """
 
     batch: pa.RecordBatch
