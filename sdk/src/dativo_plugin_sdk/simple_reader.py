@@ -212,6 +212,7 @@ def _extract(reader: BaseReader, manager: IncrementalStateManager) -> Any:
 
 def _config_of(stream: StreamSpec, config: SourceConfig) -> SourceConfig:
     options = {**config.options, **stream.options}
+    options.pop("extra_columns", None)  # the engine's, not the plugin's: a plugin may refuse keys it does not know
     incremental = dict(config.incremental)
     if stream.mode == "incremental" and stream.cursor is not None:
         incremental.setdefault("cursor_field", stream.cursor)
