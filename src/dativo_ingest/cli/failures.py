@@ -31,7 +31,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, DativoError):
         return {**document, **error.to_dict()}
     if exit_codes.of(error) == exit_codes.INTERNAL:
-        document |= {"message": f"internal error: {type(error).__name__}: {error}", "hint": BUG_HINT}
+        message = f"internal error: {type(error).__name__}: {error}"
+        document |= {"error_code": "INTERNAL_ERROR", "message": message, "hint": BUG_HINT}
     return document
 
 

@@ -48,9 +48,10 @@ def _end_lines(steps: Sequence[Mapping[str, Any]], *, verbose: bool) -> Iterator
         yield f"⚠ {missing['message']}"
         yield from _details(_without_flag(missing.get("details")))
     elif looked:
-        yield f"✓ Connection successful: {looked[-1]['message']}"
-        yield from _details(looked[-1].get("details"))
-        yield from (f"  ⚠ {step['step']}: {step['message']}" for step in looked[:-1] if step["status"] == "warn")
+        # The first step is the one about the connection; those after it are about streams and tables.
+        yield f"✓ Connection successful: {looked[0]['message']}"
+        yield from _details(looked[0].get("details"))
+        yield from (f"  ⚠ {step['step']}: {step['message']}" for step in looked[1:] if step["status"] == "warn")
     else:
         yield "⚠ Connection test not implemented"
     if verbose:
