@@ -117,7 +117,7 @@ def test_a_folder_without_jobs_is_a_configuration_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(dativo, ["run", "--job-dir", str(tmp_path)])
 
     assert done.exit_code == 78
-    assert "no job file in it" in done.stderr
+    assert "Error code: MISSING_CONFIG" in done.stderr
 
 
 def test_marks_do_not_fail_where_only_ascii_is_spoken() -> None:

@@ -156,9 +156,7 @@ def test_a_secret_in_an_error_shows_nowhere(write_job: WriteJob, invoke: Invoke)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_before_the_commit_with_its_code(
-    tmp_path: Path, write_job: WriteJob, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_stops_before_the_commit_with_its_code(write_job: WriteJob, number: signal.Signals, code: int) -> None:
     process = start_slow_run(write_job)
 
     process.send_signal(number)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
-_JOB_ENDINGS = (".yaml", ".yml")
-_CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
-
 
 def _set_on_talk(context: click.Context, option: click.Parameter, value: Any) -> None:
     talk = context.ensure_object(Talk)
@@ -86,34 +83,16 @@ def job_paths(config: tuple[str, ...], job_dir: str | None) -> list[Path]:
 
     Raises:
         click.UsageError: Neither is given.
-        MissingConfigError: The folder is none, or holds no job.
+        ConfigurationError: The folder is none, or holds no job.
     """
-    from dativo_plugin_sdk.errors import MissingConfigError
-
-    paths = [Path(name) for name in config]
-    if job_dir is not None:
-        folder = Path(job_dir)
-        if not folder.is_dir():
-            raise MissingConfigError(f"--job-dir {job_dir}: there is no such folder")
-        found = sorted(path for path in folder.iterdir() if _is_job(path))
-        if not found:
-            raise MissingConfigError(
-                f"--job-dir {job_dir}: no job file in it", hint="jobs are *.yaml files; *.odcs.yaml are contracts"
-            )
-        paths += found
-    if not paths:
+    if not config and job_dir is None:
         raise click.UsageError("Say which job: --config JOB (may be repeated) or --job-dir DIR.")
-    return paths
+    paths = [Path(name) for name in config]
+    if job_dir is None:
+        return paths
+    from dativo_ingest.job.load import find_jobs
 
-
-def _is_job(path: Path) -> bool:
-    name = path.name
-    return (
-        name.endswith(_JOB_ENDINGS)
-        and not name.endswith(_CONTRACT_ENDINGS)
-        and not name.startswith(".")
-        and path.is_file()
-    )
+    return paths + find_jobs(job_dir)
 
 
 def load(path: str | Path, talk: Talk) -> LoadedJob:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 COLUMNS_SHOWN = 5
 """How many columns of an object discover shows unless it is verbose."""
 
+_FOR_MACHINES = frozenset({"traceback", "problems", "where"})
+"""Details that a message says already, or that only ``--debug`` and JSON show."""
+
 _MARKS = {"ok": "✓", "warn": "⚠", "fail": "✗", "skipped": "-"}
 _STATUS_MARKS = {"succeeded": "✓", "no_data": "✓", "partial": "⚠", "cancelled": "⚠", "failed": "✗", "skipped": "-"}
 
@@ -198,7 +201,7 @@ def _error_facts(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _details(details: Mapping[str, Any] | None) -> Iterator[str]:
-    shown = {key: value for key, value in (details or {}).items() if key != "traceback"}
+    shown = {key: value for key, value in (details or {}).items() if key not in _FOR_MACHINES}
     if shown:
         yield f"  Details: {shown}"
 
