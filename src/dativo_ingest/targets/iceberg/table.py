@@ -1,0 +1,410 @@
+"""One Iceberg table during one run: files first, then one fenced commit of rows, schema, properties and state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
+
+from dativo_ingest.targets.iceberg import layout
+from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, namespace_of
+from dativo_ingest.targets.iceberg.config import DEFAULT_NAMESPACE, IcebergOptions
+from dativo_ingest.targets.iceberg.evolution import plan_changes
+from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
+from dativo_ingest.targets.iceberg.producers import (
+    FenceBrokenError,
+    discard_manifests,
+    require_spec,
+    stage,
+    stage_snapshot,
+)
+from dativo_ingest.targets.iceberg.quarantine import Quarantine
+from dativo_ingest.targets.iceberg.table_files import layout_properties, open_files
+from dativo_ingest.targets.iceberg.types import to_iceberg_schema
+from dativo_plugin_sdk import (
+    CommitStateUnknownError,
+    ConcurrencyError,
+    DativoError,
+    FencedError,
+    InvalidConfigError,
+    ResourceNotFoundError,
+    SchemaValidationError,
+)
+from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableSpec, TableWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.update import UpdatesAndRequirements
+
+    from dativo_ingest.targets.iceberg.catalogs import Connection
+    from dativo_ingest.targets.iceberg.data_files import DataFiles
+    from dativo_ingest.targets.iceberg.producers import FencedAppend, FencedReplace
+
+_ATTEMPTS = 3
+"""How often a commit begins anew after pyiceberg's own tries to rebase it are used up."""
+_LOOKS = 3
+_LOOK_AGAIN_S = 1.0
+_STATE_IN_SUMMARY_BYTES = 4096
+"""A larger state stays out of the snapshots' summaries: every later metadata file repeats each of them."""
+_FORMAT_VERSION = 2
+
+
+@dataclass
+class _Created:
+    """A table that comes into being with its first commit."""
+
+    staged: Transaction
+
+
+@dataclass
+class _Existing:
+    """A table as it was when writing began, and the schema change that the commit carries."""
+
+    table: Table
+    changes: UpdatesAndRequirements
+
+
+_Opened: TypeAlias = _Created | _Existing
+
+
+class IcebergTable(TableWriter):
+    """Writes one table.
+
+    Args:
+        connection: The catalog.
+        spec: The table and its stream.
+        options: How the table is laid out.
+    """
+
+    def __init__(self, connection: Connection, spec: TableSpec, options: IcebergOptions) -> None:
+        self._connection = connection
+        self._spec = spec
+        self._options = options
+        self._namespace = namespace_of(spec.namespace or DEFAULT_NAMESPACE)
+        self._identifier = (*self._namespace, spec.name)
+        self._name = ".".join(self._identifier)
+        self._opened: _Opened | None = None
+        self._files: DataFiles | None = None
+        self._rejected: DataFiles | None = None
+        self._keep_files = False  # set while a commit may have landed: its files are the table's then
+
+    def load_state(self) -> CommittedState:
+        """Read the stream's state; what a crash left of the last commit's rejected rows is published first."""
+        catalog = self._connection.to_read()
+        table = find_table(catalog, self._identifier) if catalog is not None else None
+        if table is None:
+            return CommittedState()
+        state = self._state_of(table.metadata)
+        self._quarantine().publish(state, str(table.metadata.table_uuid))
+        return state
+
+    def open(self, schema: pa.Schema) -> Sequence[str]:
+        """Get ready for batches of ``schema``; the namespace is created when missing."""
+        catalog = self._connection.to_write()
+        ensure_namespace(catalog, self._namespace)
+        table = find_table(catalog, self._identifier)
+        wanted = to_iceberg_schema(schema, self._spec.primary_key)
+        if table is None:
+            transaction, said = self._stage_table(wanted), [f"created table {self._name}"]
+            self._opened = _Created(transaction)
+        else:
+            transaction, said = self._stage_changes(table, wanted)
+        with translated(f"opening {self._name}"):
+            self._files = open_files(
+                transaction.table_metadata,
+                transaction._table.io,  # noqa: SLF001  a staged table is not given otherwise
+                schema,
+                self._options,
+                run_id=self._spec.run_id,
+                buffer_bytes=self._spec.buffer_bytes,
+            )
+        return said
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows."""
+        assert self._files is not None, "write() before open()"  # noqa: S101  the engine's order of calls
+        self._files.write(batch)
+
+    def quarantine(self, batch: pa.RecordBatch) -> None:
+        """Take rejected rows."""
+        if self._rejected is None:
+            self._rejected = self._quarantine().open(batch.schema)
+        self._rejected.write(batch)
+
+    def commit(self, request: CommitRequest) -> Receipt:
+        """Land everything as one snapshot, then publish the rejected rows.
+
+        Raises:
+            FencedError: Another run has moved the table's generation.
+            ConcurrencyError: Others change the table all the time, or changed it so that the files do not fit.
+            CommitStateUnknownError: No answer came, and the table does not show the commit.
+        """
+        files = self._files.finish() if self._files is not None else []
+        rejected = self._rejected.finish() if self._rejected is not None else []
+        quarantine = self._quarantine()
+        state = request.next_state(self._spec.run_id, quarantine.pointer(rejected, request.commit_id))
+        text = state.to_json()
+        for attempt in range(_ATTEMPTS):
+            table = self._current(request, quarantine)
+            receipt = self._try(table, request, text, files, last=attempt == _ATTEMPTS - 1)
+            if receipt is not None:
+                break
+        assert receipt is not None  # noqa: S101  the last attempt raises
+        self._publish(quarantine, state, rejected)
+        return receipt
+
+    def abort(self) -> None:
+        """Delete the files of this run, unless a commit that may have landed names them."""
+        if self._keep_files:
+            return
+        for files in (self._files, self._rejected):
+            if files is not None:
+                files.discard()
+
+    def _quarantine(self) -> Quarantine:
+        return Quarantine(self._connection.to_write(), self._namespace, self._spec)
+
+    def _state_of(self, metadata: TableMetadata) -> CommittedState:
+        return CommittedState.from_json(metadata.properties.get(self._spec.state_key))
+
+    def _stage_table(self, wanted: Schema) -> Transaction:
+        properties = {
+            **layout_properties(self._options),
+            "commit.retry.num-retries": "10",
+            **self._properties(),
+        }
+        with translated(f"creating {self._name}"):
+            return self._connection.to_write().create_table_transaction(
+                self._identifier,
+                wanted,
+                partition_spec=layout.partition_spec(self._options.partition_by, wanted),
+                sort_order=layout.sort_order(self._options.sort_by, wanted),
+                properties=properties,
+            )
+
+    def _properties(self) -> dict[str, str]:
+        properties = dict(self._options.properties)
+        for key in properties:
+            if key.startswith("dativo."):
+                raise InvalidConfigError(f"properties: {key} is kept by Dativo itself")
+        version = properties.pop("format-version", str(_FORMAT_VERSION))
+        if version != str(_FORMAT_VERSION):
+            raise InvalidConfigError(f"properties: format-version {version} cannot be written, only {_FORMAT_VERSION}")
+        return properties
+
+    def _stage_changes(self, table: Table, wanted: Schema) -> tuple[Transaction, list[str]]:
+        """Prepare the schema change that lets an existing table take the rows, and say what it is."""
+        if table.format_version > _FORMAT_VERSION:
+            raise SchemaValidationError(
+                f"{self._name} has Iceberg's format version {table.format_version}; {_FORMAT_VERSION} can be written"
+            )
+        changes = plan_changes(table.schema(), wanted, self._name)
+        transaction = table.transaction()
+        update = transaction.update_schema()
+        with translated(f"changing the schema of {self._name}"):
+            for change in changes:
+                change.apply(update)
+            prepared: UpdatesAndRequirements = update._commit() if changes else ((), ())  # noqa: SLF001
+            stage(transaction, prepared)
+        schema = transaction.table_metadata.schema()
+        layout.require_same_partitioning(self._options.partition_by, schema, table.spec(), self._name)
+        layout.require_same_sorting(self._options.sort_by, schema, table.sort_order(), self._name)
+        self._opened = _Existing(table, prepared)
+        return transaction, [str(change) for change in changes]
+
+    def _current(self, request: CommitRequest, quarantine: Quarantine) -> Table | None:
+        """Load the table to commit to, as long as it is the one that the files were written for."""
+        table = find_table(self._connection.to_write(), self._identifier)
+        found = self._state_of(table.metadata) if table is not None else CommittedState()
+        self._require_generation(found, request)
+        if table is None:
+            if not isinstance(self._opened, _Created):
+                raise ResourceNotFoundError(
+                    f"table {self._name} does not exist, so nothing can be remembered in it",
+                    hint="run the job once: its first commit creates the table",
+                )
+            return None
+        quarantine.publish(found, str(table.metadata.table_uuid))
+        self._require_unchanged(table)
+        return table
+
+    def _require_generation(self, found: CommittedState, request: CommitRequest) -> None:
+        if found.generation != request.expected_generation:
+            raise FencedError(
+                f"{self._name} is at generation {found.generation} of stream {self._spec.stream}, this run began at "
+                f"{request.expected_generation}: another run ({found.run_id}) has committed; nothing was written",
+                details={
+                    "expected_generation": request.expected_generation,
+                    "found_generation": found.generation,
+                    "found_run_id": found.run_id,
+                },
+                hint="let one run of a job at a time do its work; the next one goes on from where the other stopped",
+            )
+
+    def _require_unchanged(self, table: Table) -> None:
+        match self._opened:
+            case _Created():
+                why = "somebody else created it"
+            case _Existing(table=opened) if opened.metadata.table_uuid != table.metadata.table_uuid:
+                why = "it was dropped and created anew"
+            case _Existing(table=opened) if opened.metadata.default_spec_id != table.metadata.default_spec_id:
+                why = "its partitioning was changed"
+            case _Existing(table=opened, changes=(updates, _)) if updates and (
+                opened.metadata.current_schema_id,
+                opened.metadata.last_column_id,
+            ) != (table.metadata.current_schema_id, table.metadata.last_column_id):
+                why = "its schema was changed"
+            case _:
+                return
+        raise ConcurrencyError(f"{self._name}: while this run wrote, {why}", hint="run the job again")
+
+    def _try(
+        self, table: Table | None, request: CommitRequest, state: str, files: Sequence[DataFile], *, last: bool
+    ) -> Receipt | None:
+        """Commit once, with pyiceberg's own tries to rebase; None says that it did not land and may be tried again."""
+        with translated(f"committing to {self._name}"):
+            transaction = self._transaction(table)
+            producer = self._fill(transaction, request, state, files)
+        self._keep_files = True
+        try:
+            transaction.commit_transaction()
+        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            # These say that nothing landed, but pyiceberg may have lost the answer to an earlier try.
+            if not self._landed(request):
+                self._refused(producer)
+                if not last and not isinstance(error, FenceBrokenError):
+                    return None
+                raise as_dativo_error(error, f"committing to {self._name}") from error
+        except foreign_errors() as error:
+            if not self._landed_after_all(request, error):
+                self._refused(producer)
+                raise as_dativo_error(error, f"committing to {self._name}") from error
+        return _receipt(request, producer, files, replaced=self._replaces)
+
+    def _refused(self, producer: FencedAppend | FencedReplace) -> None:
+        """Note that a commit did not land and will not: its manifests are of no use, its data files may go."""
+        self._keep_files = False
+        discard_manifests(producer)
+
+    @property
+    def _replaces(self) -> bool:
+        return self._spec.write == "overwrite" and self._opened is not None
+
+    def _transaction(self, table: Table | None) -> Transaction:
+        if table is None:
+            assert isinstance(self._opened, _Created)  # noqa: S101  _current() has seen to it
+            return self._stage_again(self._opened.staged)
+        transaction = table.transaction()
+        if isinstance(self._opened, _Existing):
+            stage(transaction, self._opened.changes)
+            new = {key: value for key, value in self._properties().items() if table.properties.get(key) != value}
+            if new:
+                transaction.set_properties(new)
+            require_spec(transaction)
+        return transaction
+
+    @staticmethod
+    def _stage_again(staged: Transaction) -> Transaction:
+        """Give a transaction that creates the staged table; the one that failed before cannot be used again."""
+        from pyiceberg.table import CreateTableTransaction, StagedTable  # noqa: PLC0415  only needed here
+
+        table = staged._table  # noqa: SLF001
+        assert isinstance(table, StagedTable)  # noqa: S101  it was never committed
+        return CreateTableTransaction(table)
+
+    def _fill(
+        self, transaction: Transaction, request: CommitRequest, state: str, files: Sequence[DataFile]
+    ) -> FencedAppend | FencedReplace:
+        transaction.set_properties({self._spec.state_key: state})
+        summary = {
+            "dativo.commit-id": request.commit_id,
+            "dativo.run-id": self._spec.run_id,
+            "dativo.generation": str(request.expected_generation + 1),
+        }
+        if len(state) <= _STATE_IN_SUMMARY_BYTES:
+            summary[self._spec.state_key] = state
+        opened = self._opened
+
+        def fence(metadata: TableMetadata) -> None:
+            if self._state_of(metadata).generation != request.expected_generation:
+                raise FenceBrokenError("another run has committed")
+            if isinstance(opened, _Existing):
+                before = opened.table.metadata
+                if before.default_spec_id != metadata.default_spec_id:
+                    raise FenceBrokenError("the partitioning was changed")
+                if opened.changes[0] and before.current_schema_id != metadata.current_schema_id:
+                    raise FenceBrokenError("the schema was changed")
+
+        return stage_snapshot(transaction, files, replace=self._replaces, fence=fence, summary=summary)
+
+    def _landed(self, request: CommitRequest) -> bool:
+        """Look whether the table shows this commit.
+
+        Raises:
+            FencedError: It shows another run's.
+        """
+        table = find_table(self._connection.to_write(), self._identifier)
+        found = self._state_of(table.metadata) if table is not None else CommittedState()
+        if found.commit_id == request.commit_id:
+            return True
+        if found.generation != request.expected_generation:
+            self._keep_files = False
+            self._require_generation(found, request)
+        return False
+
+    def _landed_after_all(self, request: CommitRequest, error: BaseException) -> bool:
+        """Look, and look again, whether a commit that failed in an unclear way is there.
+
+        Raises:
+            CommitStateUnknownError: It is not there, and may still come.
+        """
+        unknown = outcome_is_unknown(error)
+        looked: DativoError | None = None
+        for look in range(_LOOKS if unknown else 1):
+            if look:
+                time.sleep(_LOOK_AGAIN_S)
+            try:
+                if self._landed(request):
+                    return True
+            except FencedError:
+                raise
+            except DativoError as failed:
+                looked = failed
+        if unknown or looked is not None:
+            raise CommitStateUnknownError(
+                f"committing to {self._name}: {error}; the table does not show the commit, which may still arrive",
+                details={"commit_id": request.commit_id, "table": self._name, "looking_again": str(looked or "")},
+                hint=f"when the catalog is well again, look for {request.commit_id} in the table property "
+                f"{self._spec.state_key}; the next run goes on from what it says",
+            ) from error
+        return False
+
+    def _publish(self, quarantine: Quarantine, state: CommittedState, rejected: Sequence[DataFile]) -> None:
+        if state.quarantine is None:
+            return
+        table = find_table(self._connection.to_write(), self._identifier)
+        if table is not None:
+            quarantine.publish(state, str(table.metadata.table_uuid), rejected)
+
+
+def _receipt(
+    request: CommitRequest, producer: FencedAppend | FencedReplace, files: Sequence[DataFile], *, replaced: bool
+) -> Receipt:
+    removed = producer.removed_rows if hasattr(producer, "removed_rows") else 0
+    return Receipt(
+        commit_id=request.commit_id,
+        generation=request.expected_generation + 1,
+        snapshot_id=str(producer.snapshot_id),
+        inserted=sum(file.record_count for file in files),
+        updated=0,
+        deleted=removed if replaced else 0,
+        bytes_written=sum(file.file_size_in_bytes for file in files),
+        files=len(files),
+    )

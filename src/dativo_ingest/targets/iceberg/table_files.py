@@ -1,0 +1,91 @@
+"""How the data files of a table are written: its layout, its properties and a run's options, brought together."""
+
+from __future__ import annotations
+
+import uuid
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pyiceberg.table.locations import load_location_provider
+
+from dativo_ingest.targets.iceberg.data_files import DataFiles
+from dativo_ingest.targets.iceberg.file_schema import FileSchema
+from dativo_ingest.targets.iceberg.grouping import Partitioner
+from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions
+from dativo_ingest.targets.iceberg.sorting import Sorter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    from pyiceberg.io import FileIO
+    from pyiceberg.table.metadata import TableMetadata
+
+    from dativo_ingest.targets.iceberg.config import IcebergOptions
+
+COMPRESSION = "write.parquet.compression-codec"
+TARGET_FILE_BYTES = "write.target-file-size-bytes"
+_MIB = 2**20
+DEFAULT_TARGET_FILE_MB = 256
+
+
+def layout_properties(options: IcebergOptions) -> dict[str, str]:
+    """Give the properties that tell a new table's other writers what this one was told."""
+    compression = options.compression or "zstd"
+    return {
+        COMPRESSION: "uncompressed" if compression == "none" else compression,
+        TARGET_FILE_BYTES: str((options.target_file_mb or DEFAULT_TARGET_FILE_MB) * _MIB),
+    }
+
+
+def format_options(metadata: TableMetadata, options: IcebergOptions) -> FileFormatOptions:
+    """Say how files of a table are written; what a job says goes before what the table says."""
+    order = metadata.sort_order_by_id(metadata.default_sort_order_id)
+    sorts = order is not None and Sorter.can_sort(order)
+    return FileFormatOptions(
+        schema=metadata.schema(),
+        spec_id=metadata.default_spec_id,
+        properties=dict(metadata.properties),
+        compression=options.compression or metadata.properties.get(COMPRESSION, "zstd"),
+        sort_order_id=metadata.default_sort_order_id if sorts else None,
+    )
+
+
+def open_files(  # noqa: PLR0913  what a table's files depend on
+    metadata: TableMetadata, io: FileIO, incoming: pa.Schema, options: IcebergOptions, *, run_id: str, buffer_bytes: int
+) -> DataFiles:
+    """Make ready to write rows of the schema ``incoming`` into files of a table.
+
+    Args:
+        metadata: The table, with the schema it will have when the files are committed.
+        io: Where its files go.
+        incoming: The schema of the rows.
+        options: What the job says.
+        run_id: Begins the names of the files.
+        buffer_bytes: How much Arrow data may wait to be written.
+    """
+    schema, spec = metadata.schema(), metadata.spec()
+    order = metadata.sort_order_by_id(metadata.default_sort_order_id)
+    locations = load_location_provider(metadata.location, metadata.properties)
+    numbers = count()
+
+    def name(folder: str) -> str:
+        file = f"{run_id}-{next(numbers):05d}-{uuid.uuid4()}.parquet"
+        return locations.new_data_location(f"{folder}/{file}" if folder else file)
+
+    return DataFiles(
+        io=io,
+        name=name,
+        shape=FileSchema.of(incoming, schema),
+        options=format_options(metadata, options),
+        partitioner=None if spec.is_unpartitioned() else Partitioner(spec, schema),
+        sort=Sorter(order, schema) if order is not None and Sorter.can_sort(order) else None,
+        buffer_bytes=buffer_bytes,
+        target_bytes=_target_bytes(metadata.properties, options),
+    )
+
+
+def _target_bytes(properties: Mapping[str, str], options: IcebergOptions) -> int:
+    if options.target_file_mb is not None:
+        return options.target_file_mb * _MIB
+    return int(properties.get(TARGET_FILE_BYTES, DEFAULT_TARGET_FILE_MB * _MIB))
