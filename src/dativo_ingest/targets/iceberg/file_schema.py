@@ -118,7 +118,7 @@ def _file_type(incoming: Any, table: IcebergType) -> Any:
             return pa.large_list(element) if pa.types.is_large_list(incoming) else pa.list_(element)
         case MapType():
             key = _file_field(incoming.key_field, table.key_field)
-            return pa.map_(key, _file_field(incoming.item_field, table.value_field))  # type: ignore[call-overload]  # fields are fine
+            return pa.map_(key, _file_field(incoming.item_field, table.value_field))
         case DecimalType():
             return pa.decimal128(table.precision, table.scale)
         case FixedType():
@@ -127,7 +127,7 @@ def _file_type(incoming: Any, table: IcebergType) -> Any:
             return incoming if incoming in _AS_IT_COMES.get(type(table), ()) else _CANONICAL[type(table)]
 
 
-def _cast(column: pa.Array[Any], field: pa.Field[Any]) -> pa.Array[Any]:
+def _cast(column: pa.Array[Any], field: pa.Field[Any]) -> Any:
     try:
         return _cast_any(column, field.type)
     except pa.ArrowInvalid as error:

@@ -64,5 +64,6 @@ class Sorter:
 
 def _comparable(column: Any) -> Any:
     if isinstance(column.type, pa.BaseExtensionType):
-        return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+        storage: Any = column.type.storage_type
+        return pa.chunked_array([chunk.storage for chunk in column.chunks], type=storage)
     return column
