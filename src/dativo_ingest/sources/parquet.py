@@ -12,7 +12,7 @@ from dativo_ingest.sources.file_config import FileOptions
 from dativo_ingest.sources.file_opening import OpenedFile
 from dativo_ingest.sources.file_reader import FileReader
 from dativo_ingest.sources.self_describing import plain_schema, project, reading, rows_of
-from dativo_plugin_sdk import Message, Rows, StreamSpec
+from dativo_plugin_sdk import DataFormatError, Message, Rows, StreamSpec
 
 _FORMAT = "a whole Parquet file"
 _BUFFERS_BYTES = 32 * 2**20  # for reading, shared by the columns
@@ -45,10 +45,18 @@ class ParquetReader(FileReader[ParquetOptions]):
             found = plain_schema(metadata.schema.to_arrow_schema())
         columns, extra = project(found, stream.schema, file.name)
         yield from self.note_extra_columns(file, extra, options)
+        rows = 0
         with reading(file, _FORMAT), _open(file, metadata, columns) as parquet:
             for number in range(parquet.num_row_groups):
                 for batch in _batches(parquet, number, columns, stream):
+                    rows += batch.num_rows
                     yield Rows(batch, source=file.name, source_bytes=_share(metadata.row_group(number), batch))
+        if rows != metadata.num_rows:
+            raise DataFormatError(
+                f"{file.name}: the footer says {metadata.num_rows} rows, {rows} are there",
+                details={"path": file.name},
+                hint="write or copy it again",
+            )
 
 
 def _open(file: OpenedFile, metadata: pq.FileMetaData, columns: Sequence[str]) -> pq.ParquetFile:
