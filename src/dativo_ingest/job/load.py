@@ -1,0 +1,261 @@
+"""A job file becomes a `Job`, and everything wrong with it one error with file, line and column."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dativo_ingest.job.model import Job
+from dativo_ingest.job.problems import Loc, Problem, dotted, error_of
+from dativo_ingest.job.references import ResolveSecret, resolve_references
+from dativo_ingest.job.yaml_nodes import MAX_BYTES, Document, read_document
+from dativo_plugin_sdk.config import parse
+from dativo_plugin_sdk.errors import (
+    ConfigurationError,
+    InsufficientPermissionsError,
+    InvalidConfigError,
+    MissingConfigError,
+)
+
+JOB_ENDINGS = (".yaml", ".yml")
+CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PLUGIN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+_SECTIONS = ("connection", "credentials", "options")
+
+
+@dataclass(frozen=True)
+class LoadedJob:
+    """A job, and where each of its keys stands.
+
+    Attributes:
+        job: The job, its references filled in and its paths absolute.
+        path: The file as it was asked for; ``-`` is stdin.
+        folder: The folder that its relative paths are relative to, absolute.
+    """
+
+    job: Job
+    path: Path
+    folder: Path
+    _document: Document = field(repr=False, compare=False)
+
+    def locate(self, loc: Loc) -> str:
+        """Give ``job.yaml:6:3`` for a key, or for the nearest one above it that the file has."""
+        position = self._document.position(loc)
+        return f"{self._document.name}:{position.line}:{position.column}"
+
+    def explain(self, error: InvalidConfigError, base: Loc = ()) -> InvalidConfigError:
+        """Give a connector's complaint about its configuration the positions of the job file.
+
+        Args:
+            error: From `dativo_plugin_sdk.config.parse`: each of ``details["problems"]`` has ``loc`` and ``message``.
+            base: Where the configuration stands: ``("source", "connection")``. A key that is not there is looked for
+                beside it, in ``connection``, ``credentials`` and ``options``, since connectors read them as one.
+
+        Returns:
+            An error of the same class; `error` itself is left as it is.
+        """
+        start = self._written(base)
+        found = error.details.get("problems")
+        if not isinstance(found, list) or not found:
+            problems = [Problem(start, error.message, self._document.position(start), error.hint, type(error))]
+            return _as_invalid(error_of(problems, self._document.name), error)
+        problems = []
+        for item in found:
+            loc = self._place(start, tuple(item["loc"]))
+            position = self._document.position(loc)
+            problems.append(Problem(loc, str(item["message"]), position, error.hint, type(error)))
+        return _as_invalid(error_of(problems, self._document.name), error)
+
+    def _place(self, base: Loc, loc: Loc) -> Loc:
+        """Find the key that a connector complains of, where it reads several sections as one."""
+        if not loc or self._document.has((*base, *loc[:1])) or base[:1] not in {("source",), ("target",)}:
+            return (*base, *loc)
+        for section in _SECTIONS:
+            if self._document.has((base[0], section, loc[0])):
+                return (base[0], section, *loc)
+        return (*base, *loc)
+
+    def _written(self, base: Loc) -> Loc:
+        """Join the parts of a way that was split at the dots of a stream's name (``public.orders``)."""
+        written: Loc = ()
+        rest = base
+        while rest:
+            sizes = range(len(rest), 0, -1)
+            size = next((size for size in sizes if self._document.has((*written, dotted(rest[:size])))), 1)
+            written = (*written, rest[0] if size == 1 else dotted(rest[:size]))
+            rest = rest[size:]
+        return written
+
+
+def load_job(path: str | Path, *, environ: Mapping[str, str], resolve_secret: ResolveSecret) -> LoadedJob:
+    """Read a job file.
+
+    Args:
+        path: The file; ``-`` reads stdin, and relative paths are then relative to the working folder.
+        environ: The variables that ``${NAME}`` stands for.
+        resolve_secret: Gives what ``${secret:…}`` stands for, and hides values from everything printed.
+
+    Raises:
+        MissingConfigError: There is no such file, or nothing is wrong but references to what does not exist.
+        InsufficientPermissionsError: The file, or one it refers to, may not be read.
+        InvalidConfigError: Something else is wrong. The message has a line for each problem of the file:
+            ``job.yaml:6:3 source.connector: required key is missing``; ``details["problems"]`` has them as data.
+        DativoError: A secret back end failed; of the class that says whether trying again helps.
+    """
+    path = Path(path)
+    folder = Path.cwd() if str(path) == "-" else Path(os.path.abspath(path)).parent  # noqa: PTH100  links stay
+    document = read_document(_read(path), "<stdin>" if str(path) == "-" else str(path))
+    resolved = resolve_references(
+        document,
+        environ=environ,
+        resolve_secret=resolve_secret,
+        read_file=lambda name: _referred_text(name, folder),
+        place_backends=lambda backends: _placed_backends(backends, folder),
+    )
+    data = _placed(resolved.data, folder)
+    problems = list(resolved.problems)
+    try:
+        job = parse(Job, data, where="")
+    except InvalidConfigError as error:
+        for item in error.details["problems"]:
+            loc = tuple(item["loc"])
+            if not any(loc[: len(failed)] == failed for failed in resolved.failed):
+                problems.append(Problem(loc, item["message"], document.position(loc)))
+        raise error_of(problems, document.name) from None
+    if problems:
+        raise error_of(problems, document.name)
+    return LoadedJob(job, path, folder, document)
+
+
+def find_jobs(folder: str | Path) -> list[Path]:
+    """List the job files of a folder, by name: ``*.yaml`` and ``*.yml`` but no contracts and no hidden files.
+
+    Raises:
+        MissingConfigError: There is no such folder, or no job in it.
+        InsufficientPermissionsError: The folder may not be read.
+    """
+    folder = Path(folder)
+    try:
+        found = sorted(path for path in folder.iterdir() if _is_job(path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingConfigError(f"{folder}: there is no such folder") from error
+    except PermissionError as error:
+        raise InsufficientPermissionsError(f"{folder}: this folder may not be read") from error
+    if not found:
+        raise MissingConfigError(
+            f"{folder}: no job file in it", hint="jobs are *.yaml files; *.odcs.yaml are contracts"
+        )
+    return found
+
+
+def absolute_path(written: str, folder: Path) -> str:
+    """Give a path of a job file as an absolute one; URIs, ``-`` and ``:memory:`` stay, ``~`` is the home folder.
+
+    Links are kept as they are written, so that a mounted job finds what lies beside it, but ``..`` follows them.
+    """
+    if not written or written in {"-", ":memory:"} or _URI.match(written):
+        return written
+    start = os.path.realpath(folder) if ".." in Path(written).parts else str(folder)
+    return os.path.normpath(os.path.join(start, os.path.expanduser(written)))  # noqa: PTH111,PTH118  globs are no Paths
+
+
+def _is_job(path: Path) -> bool:
+    name = path.name
+    is_yaml = name.endswith(JOB_ENDINGS) and not name.endswith(CONTRACT_ENDINGS)
+    return is_yaml and not name.startswith(".") and path.is_file()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise MissingConfigError(
+            f"{path}: there is no such job file", hint="dativo init writes one to start from"
+        ) from error
+    except PermissionError as error:
+        raise InsufficientPermissionsError(f"{path}: this job file may not be read") from error
+    except (OSError, ValueError) as error:
+        raise InvalidConfigError(f"{path}: this job file cannot be read: {_reason(error)}") from error
+
+
+def _referred_text(name: str, folder: Path) -> str:
+    path = absolute_path(name, folder)
+    if _URI.match(path) or path == "-":
+        raise InvalidConfigError("${file:…} reads local files only")
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingConfigError(f"there is no file {path}", hint="paths are relative to the job file") from error
+    except PermissionError as error:
+        raise InsufficientPermissionsError(f"the file {path} may not be read") from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfigError(f"the file {path} is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise InvalidConfigError(f"the file {path} cannot be read: {_reason(error)}") from error
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _placed(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of a job's data absolute, wherever they are where they belong."""
+    placed = dict(data)
+    for end in ("source", "target"):
+        if isinstance(section := placed.get(end), dict):
+            placed[end] = _placed_end(section, folder)
+    if isinstance(streams := placed.get("streams"), dict):
+        placed["streams"] = {
+            name: _with_paths(stream, ("path", "contract"), folder) if isinstance(stream, dict) else stream
+            for name, stream in streams.items()
+        }
+    if isinstance(secrets := placed.get("secrets"), dict):
+        placed["secrets"] = _placed_backends(secrets, folder)
+    return placed
+
+
+def _placed_end(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    placed = dict(section)
+    if isinstance(connection := placed.get("connection"), dict):
+        placed["connection"] = _with_paths(connection, ("path", "warehouse"), folder)
+    connector = placed.get("connector")
+    if isinstance(connector, str) and (plugin := _PLUGIN_FILE.fullmatch(connector)):
+        placed["connector"] = f"{absolute_path(plugin['file'], folder)}:{plugin['name']}"
+    return placed
+
+
+def _placed_backends(backends: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {
+        name: _with_paths(config, ("directory",), folder) if isinstance(config, dict) else config
+        for name, config in backends.items()
+    }
+
+
+def _with_paths(section: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    def placed(value: object) -> object:
+        if isinstance(value, list):
+            return [placed(item) for item in value]
+        return absolute_path(value, folder) if isinstance(value, str) else value
+
+    return {key: placed(value) if key in keys else value for key, value in section.items()}
+
+
+def _as_invalid(described: ConfigurationError, original: InvalidConfigError) -> InvalidConfigError:
+    """Keep the original's code and facts beside the positions."""
+    details = {**original.details, **described.details}
+    return type(original)(
+        described.message, original.error_code, details, original.retryable, hint=described.hint or original.hint
+    )
