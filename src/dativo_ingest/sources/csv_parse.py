@@ -1,0 +1,277 @@
+"""One block of CSV records into Arrow: typed at once where every cell converts, else cell by cell as far as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as pacsv
+
+from dativo_ingest.sources.csv_options import CsvOptions
+from dativo_ingest.sources.csv_records import Dialect, line_count, record_lines
+
+_TRUE = ("true", "1")
+_FALSE = ("false", "0")
+_BLANKS = " \t"  # what Arrow's parser leaves out around numbers, times and booleans
+
+
+@dataclass
+class Malformed:
+    """A record that is no row, or a row with bytes that are no text; ``line`` is from 0 at the block's beginning."""
+
+    line: int
+    reason: str
+    row: object
+    column: str | None = None
+
+
+@dataclass
+class Parsed:
+    """What a block holds; ``lines`` is None where row and line go in step, else each row's line from 0."""
+
+    batch: pa.RecordBatch
+    line_count: int
+    lines: pa.Array[Any] | None = None
+    malformed: list[Malformed] = field(default_factory=list)
+
+
+class BlockParser:
+    """Parses blocks of one file; may be used from several threads at once.
+
+    Args:
+        names: The file's columns, in its order.
+        schema: What to read, and as what; fields that the file lacks are left out.
+        dialect: The file's signs.
+        options: How its cells are written.
+    """
+
+    def __init__(self, names: Sequence[str], schema: pa.Schema, dialect: Dialect, options: CsvOptions) -> None:
+        self._names = list(names)
+        self._dialect = dialect
+        self._options = options
+        self._nulls = ["", *options.null_values]
+        here = set(names)
+        self._kinds = {f.name: read_as(f.type) for f in schema if f.name in here}
+        self._texts = {name: kind for name, kind in self._kinds.items() if is_text(kind)}
+        self._others = {name: kind for name, kind in self._kinds.items() if not is_text(kind)}
+        self._quoted_nulls = False  # set once a quoted null is met in a column that is not text
+
+    @property
+    def columns(self) -> list[str]:
+        """Name the columns that are read, in the schema's order."""
+        return list(self._kinds)
+
+    def parse(self, data: bytes) -> Parsed:
+        """Parse whole records of UTF-8."""
+        bad: list[pacsv.InvalidRow] = []
+        try:
+            table = self._typed(data, bad)
+        except pa.ArrowInvalid:  # some cell is not of its column's type, or no UTF-8
+            return self._cell_by_cell(data)
+        return self._numbered(_batch(table), data, bad)
+
+    def _typed(self, data: bytes, bad: list[pacsv.InvalidRow]) -> pa.Table:
+        if not (self._quoted_nulls and self._texts and self._others):
+            return self._read(data, self._kinds, bad, quoted_nulls=self._quoted_nulls and not self._texts)
+        # Arrow takes quoted nulls for nulls in all columns or in none.
+        texts = self._read(data, self._texts, bad, quoted_nulls=False)
+        others = self._read(data, self._others, [], quoted_nulls=True)
+        return pa.table({name: (texts if name in self._texts else others)[name] for name in self._kinds})
+
+    def _read(
+        self, data: bytes, kinds: dict[str, pa.DataType], bad: list[pacsv.InvalidRow], *, quoted_nulls: bool
+    ) -> pa.Table:
+        options = self._options
+
+        def keep(row: pacsv.InvalidRow) -> str:
+            bad.append(row)
+            return "skip"
+
+        return pacsv.read_csv(
+            pa.BufferReader(data),
+            read_options=pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names),
+            parse_options=parse_options(self._dialect, keep),
+            convert_options=convert_options(
+                options, column_types=kinds, include_columns=list(kinds), quoted_strings_can_be_null=quoted_nulls
+            ),
+        )
+
+    def _cell_by_cell(self, data: bytes) -> Parsed:
+        """Read every cell as text, then convert the columns that can be; in the others all cells stay text."""
+        bad: list[pacsv.InvalidRow] = []
+        texts = {name: kind if pa.types.is_binary(kind) else pa.string() for name, kind in self._kinds.items()}
+        broken = not _is_utf8(data)
+        if broken:
+            # Latin-1 gives every byte a character, and back: the parser sees valid text, and so does its callback.
+            data = data.decode("latin-1").encode()
+            texts = dict.fromkeys(texts, pa.string())
+        table = self._read(data, texts, bad, quoted_nulls=False)
+        parsed = self._numbered(_batch(table), data, bad, broken=broken)
+        if broken:
+            parsed = self._without_broken(parsed)
+        batch = parsed.batch
+        columns = [
+            column if name in self._texts else self._converted(column, self._kinds[name])
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        parsed.batch = pa.record_batch(columns, names=batch.schema.names)
+        return parsed
+
+    def _converted(self, cells: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
+        """Convert a column's text as Arrow's CSV parser would, or give it in the engine's own spelling to be cast."""
+        cells = pc.utf8_trim(cells, characters=_BLANKS)
+        spelt_null = pc.is_in(cells, value_set=pa.array(self._nulls, pa.string()))
+        if spelt_null.true_count:
+            self._quoted_nulls = True
+            cells = pc.if_else(spelt_null, pa.scalar(None, pa.string()), cells)
+        cells = _in_plain_spelling(cells, kind, self._options)
+        try:
+            return cells.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return cells
+
+    def _without_broken(self, parsed: Parsed) -> Parsed:
+        """Turn cells that went through Latin-1 back; rows whose text is no UTF-8 become malformed."""
+        batch = parsed.batch
+        columns: list[pa.Array[Any]] = []
+        broken: dict[int, Malformed] = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            kind = self._kinds[name]
+            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                raw = [None if cell is None else cell.encode("latin-1") for cell in column.to_pylist()]
+                columns.append(pa.array(raw, kind))
+                continue
+            if pc.all(pc.string_is_ascii(column)).as_py() is not False:
+                columns.append(column)
+                continue
+            cells = column.to_pylist()
+            for row, cell in enumerate(cells):
+                if cell is None or cell.isascii():
+                    continue
+                octets = cell.encode("latin-1")
+                cells[row] = octets.decode(errors="replace")
+                if row not in broken and not _is_utf8(octets):
+                    line = row if parsed.lines is None else parsed.lines[row].as_py()
+                    broken[row] = Malformed(line, f"bytes that are not UTF-8: {octets[:40]!r}", None, name)
+            columns.append(pa.array(cells, pa.string()))
+        batch = pa.record_batch(columns, names=batch.schema.names)
+        if not broken:
+            return Parsed(batch, parsed.line_count, parsed.lines, parsed.malformed)
+        for row, malformed in broken.items():
+            malformed.row = batch.slice(row, 1).to_pylist()[0]
+        good = pa.array([row for row in range(batch.num_rows) if row not in broken], pa.int64())
+        lines = good if parsed.lines is None else parsed.lines.take(good)
+        return Parsed(batch.take(good), parsed.line_count, lines, [*parsed.malformed, *broken.values()])
+
+    def _numbered(
+        self, batch: pa.RecordBatch, data: bytes, bad: Sequence[pacsv.InvalidRow], *, broken: bool = False
+    ) -> Parsed:
+        """Work out lines: of malformed records always, of rows where they do not go in step with the lines."""
+        ends = line_count(data)
+        records = batch.num_rows + len(bad)
+        if ends + (not data.endswith((b"\n", b"\r"))) == records and not bad:
+            return Parsed(batch, ends)
+        lines = record_lines(data, self._dialect)
+        numbers = [row.number - 1 for row in bad if row.number is not None]
+        malformed = [
+            Malformed(
+                int(lines[row.number - 1]) if row.number is not None else 0,
+                f"{row.actual_columns} cell(s), the header has {row.expected_columns}",
+                row.text.encode("latin-1").decode(errors="replace") if broken else row.text,
+            )
+            for row in bad
+        ]
+        kept = pa.array(lines, pa.int64())
+        if numbers:
+            wrong = set(numbers)
+            kept = kept.take(pa.array([at for at in range(len(kept)) if at not in wrong], pa.int64()))
+        return Parsed(batch, ends, kept, malformed)
+
+
+def parse_options(dialect: Dialect, on_malformed: Any) -> pacsv.ParseOptions:
+    """Give Arrow's options of a dialect."""
+    return pacsv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quote_char or False,
+        escape_char=dialect.escape_char or False,
+        double_quote=dialect.double_quote,
+        newlines_in_values=True,
+        invalid_row_handler=on_malformed,
+    )
+
+
+def convert_options(options: CsvOptions, **more: Any) -> pacsv.ConvertOptions:
+    """Give Arrow's options of how cells are written: an empty cell is null, in text columns too."""
+    if options.true_values:
+        more["true_values"] = options.true_values
+    if options.false_values:
+        more["false_values"] = options.false_values
+    if options.timestamp_formats:
+        more["timestamp_parsers"] = [*options.timestamp_formats, pacsv.ISO8601]
+    return pacsv.ConvertOptions(
+        null_values=["", *options.null_values],
+        strings_can_be_null=True,
+        decimal_point=options.decimal_point,
+        **more,
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether a quoted empty cell is a value of this type: text and bytes."""
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def read_as(kind: pa.DataType) -> pa.DataType:
+    """Give the type that Arrow's CSV parser can make on the way to ``kind`` without losing anything."""
+    is_plain = (
+        is_text(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_float64(kind)
+        or pa.types.is_decimal128(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_time(kind)
+        or pa.types.is_timestamp(kind)
+    )
+    if is_plain:
+        return kind
+    return pa.float64() if pa.types.is_float32(kind) else pa.string()  # as float32, 1e300 would become infinite
+
+
+def _in_plain_spelling(cells: pa.Array[Any], kind: pa.DataType, options: CsvOptions) -> pa.Array[Any]:
+    """Rewrite cells in the spelling that a cast from text knows; those it cannot be told of stay as they are."""
+    if options.decimal_point != "." and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return pc.replace_substring(cells, pattern=options.decimal_point, replacement=".")
+    if pa.types.is_boolean(kind) and (options.true_values or options.false_values):
+        yes = pc.is_in(cells, value_set=pa.array(options.true_values or _TRUE, pa.string()))
+        no = pc.is_in(cells, value_set=pa.array(options.false_values or _FALSE, pa.string()))
+        return pc.if_else(yes, "true", pc.if_else(no, "false", cells))
+    if pa.types.is_timestamp(kind):
+        for form in options.timestamp_formats:
+            moments = pc.strptime(cells, format=form, unit=kind.unit, error_is_null=True)
+            cells = pc.coalesce(moments.cast(pa.string()), cells)
+    return cells
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    """Give a table of one block as one batch."""
+    batches = table.combine_chunks().to_batches() if table.num_rows else []
+    if len(batches) == 1:
+        return batches[0]
+    return pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
