@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,35 +39,29 @@ def infer(sample: bytes, names: list[str], dialect: Dialect, options: CsvOptions
     if not sample.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
 
-    def read(**more: Any) -> pa.Table:
+    def look(**more: Any) -> pa.Table:
         return pacsv.read_csv(
-            pa.BufferReader(sample),
+            cast("IO[Any]", pa.BufferReader(sample)),  # the stubs do not know that it is a file
             read_options=pacsv.ReadOptions(use_threads=False, block_size=len(sample) + 1, column_names=names),
             parse_options=parse_options(dialect, lambda _: "skip"),
-            convert_options=convert_options(options, quoted_strings_can_be_null=False, **more),
+            convert_options=convert_options(options, **more),
         )
 
-    # The first look takes quoted nulls for nulls, so that a file with quotes around everything has numbers too.
-    table = read_nullable(sample, names, dialect, options)
-    doubtful = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    texts = read(include_columns=doubtful, column_types=dict.fromkeys(doubtful, pa.string())) if doubtful else None
+    # Quoted nulls count as nulls, so that a file with quotes around everything has numbers too.
+    table = look(quoted_strings_can_be_null=True)
+    doubtful = [field.name for field in table.schema if _is_number(field.type)]
+    texts = look(include_columns=doubtful, column_types=dict.fromkeys(doubtful, pa.string())) if doubtful else None
     fields = []
     for field in table.schema:
         kind = _widened(table[field.name])
-        if texts is not None and field.name in doubtful and _is_no_number(texts[field.name], field.type):
+        if texts is not None and _is_number(field.type) and _loses_digits(texts[field.name], field.type):
             kind = pa.string()
         fields.append(pa.field(field.name, kind))
     return pa.schema(fields)
 
 
-def read_nullable(sample: bytes, names: list[str], dialect: Dialect, options: CsvOptions) -> pa.Table:
-    """Read a sample with Arrow's own inference."""
-    return pacsv.read_csv(
-        pa.BufferReader(sample),
-        read_options=pacsv.ReadOptions(use_threads=False, block_size=len(sample) + 1, column_names=names),
-        parse_options=parse_options(dialect, lambda _: "skip"),
-        convert_options=convert_options(options, quoted_strings_can_be_null=True),
-    )
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _widened(column: pa.ChunkedArray[Any]) -> pa.DataType:
@@ -81,12 +75,12 @@ def _widened(column: pa.ChunkedArray[Any]) -> pa.DataType:
         try:
             column.cast(pa.timestamp("us", kind.tz))
         except pa.ArrowInvalid:
-            return kind
+            return cast("pa.DataType", kind)
         return pa.timestamp("us", kind.tz)
-    return kind
+    return cast("pa.DataType", kind)
 
 
-def _is_no_number(texts: pa.ChunkedArray[Any], kind: pa.DataType) -> bool:
+def _loses_digits(texts: pa.ChunkedArray[Any], kind: pa.DataType) -> bool:
     """Say whether digits would be lost as a number: leading zeros, or more than a float64 holds."""
     if pc.any(pc.match_substring_regex(texts, r"^\s*[+-]?0[0-9xX]")).as_py():
         return True

@@ -69,9 +69,7 @@ class CsvOptions(FileOptions):
                 raise ValueError(f"{name} must be one ASCII character, it is {sign!r}")
         marks = [sign for name, sign in signs.items() if sign is not None and name != "decimal_point"]
         if len(set(marks)) < len(marks):
-            raise ValueError(
-                "delimiter, quote_char and escape_char must differ; for quotes written twice there is double_quote"
-            )
+            raise ValueError("delimiter, quote_char and escape_char must differ; for doubled quotes, double_quote")
         if isinstance(self.header, list) and (not self.header or len(set(self.header)) < len(self.header)):
             raise ValueError("header must name one column or more, each once")
         return self

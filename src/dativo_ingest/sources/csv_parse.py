@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,7 +91,7 @@ class BlockParser:
             return "skip"
 
         return pacsv.read_csv(
-            pa.BufferReader(data),
+            cast("IO[Any]", pa.BufferReader(data)),  # the stubs do not know that it is a file
             read_options=pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names),
             parse_options=parse_options(self._dialect, keep),
             convert_options=convert_options(
@@ -102,7 +102,9 @@ class BlockParser:
     def _cell_by_cell(self, data: bytes) -> Parsed:
         """Read every cell as text, then convert the columns that can be; in the others all cells stay text."""
         bad: list[pacsv.InvalidRow] = []
-        texts = {name: kind if pa.types.is_binary(kind) else pa.string() for name, kind in self._kinds.items()}
+        texts: dict[str, pa.DataType] = {
+            name: kind if pa.types.is_binary(kind) else pa.string() for name, kind in self._kinds.items()
+        }
         broken = not _is_utf8(data)
         if broken:
             # Latin-1 gives every byte a character, and back: the parser sees valid text, and so does its callback.
@@ -129,7 +131,7 @@ class BlockParser:
             cells = pc.if_else(spelt_null, pa.scalar(None, pa.string()), cells)
         cells = _in_plain_spelling(cells, kind, self._options)
         try:
-            return cells.cast(kind)
+            return cast("pa.Array[Any]", cells.cast(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return cells
 

@@ -1,7 +1,7 @@
 """Where the records of a CSV end, found without parsing them. Pure.
 
-A newline ends a record unless it stands in quotes. Between a record's beginning and any byte, the number of quotes is odd
-just where the byte stands in quotes, provided that every opening quote stands at the beginning of a cell: that is
+A newline ends a record unless it stands in quotes. From a record's beginning to a byte, the number of quotes is odd just
+where the byte stands in quotes, provided that every opening quote stands at the beginning of a cell: that is
 checked, all quotes at once. Where it does not hold (``5" pipe``), or quotes can be escaped, an exact scan takes over.
 """
 

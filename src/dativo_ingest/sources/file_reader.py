@@ -336,7 +336,7 @@ class FileReader(StreamReader, Generic[Options]):
                     break
         details: dict[str, Any] = {"path": file.path, "rows": rows, "columns": len(inferred)}
         if malformed:
-            details |= {"warn": True, "malformed": malformed[:_NAMED_FILES]}
+            details |= {"warning": f"{len(malformed)} malformed line(s)", "malformed": malformed[:_NAMED_FILES]}
         text = f", {len(malformed)} malformed line(s)" if malformed else ""
         return ConnectionTestResult(
             success=True, message=f"{_of(stream)}{rows} row(s) of a sample parse{text}", details=details
