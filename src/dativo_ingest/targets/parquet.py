@@ -1,0 +1,419 @@
+"""The ``parquet`` target: a folder of immutable files, and numbered manifests that say which of them are the table.
+
+```
+<path>/<namespace>/<table>/                   <run_id>-<n>.parquet, below col=value/ with partition_by
+                          /_manifests/        00000000000000000001.json, ...: the highest number is the table
+<path>/<namespace>/<table>__quarantine/       the rejected rows, listed by the same manifests
+```
+
+A commit is one link to the next number (`parquet_manifest`). A reader takes `read_dataset`, or globs ``**/*.parquet``:
+no file has such a name before the moment of its commit, and files that an overwrite replaced go right after it, so a
+reader that still scans them opens the table again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+from pydantic import BeforeValidator, Field
+
+from dativo_ingest.targets import parquet_manifest
+from dativo_ingest.targets.arrow_evolution import evolve_schema
+from dativo_ingest.targets.filesystem import make_folder, nearest_folder, probe, sync_folders, translated
+from dativo_ingest.targets.parquet_files import Compression, DataFile, FileFormat, ParquetFiles, check_storable
+from dativo_ingest.targets.parquet_manifest import Manifest
+from dativo_ingest.targets.parquet_partitions import Partitioning
+from dativo_ingest.targets.parquet_runs import RunLock, stranger, sweep
+from dativo_ingest.targets.sort_order import parse_sort_order
+from dativo_plugin_sdk import (
+    Check,
+    CommitRequest,
+    CommitStateUnknownError,
+    CommittedState,
+    ConcurrencyError,
+    ConnectionTestResult,
+    DataNotFoundError,
+    DativoError,
+    FencedError,
+    InvalidConfigError,
+    PluginConfig,
+    Receipt,
+    StreamWriter,
+    TableSpec,
+    TableWriter,
+    TargetConfig,
+    parse,
+)
+
+_QUARANTINE = "__quarantine"
+_COMMIT_TRIES = 50
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class ParquetConnection(PluginConfig):
+    """Where the tables lie."""
+
+    path: str = Field(min_length=1)
+    """A folder of the local file system; it is made when missing."""
+
+
+class ParquetOptions(PluginConfig):
+    """How a table's files are written."""
+
+    partition_by: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Folders, outermost first: ``region``, ``year(col)``, ``month(col)``, ``day(col)`` or ``hour(col)``."""
+    sort_by: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """The order of the rows within each row group: ``id``, ``id desc``, ``id nulls first``."""
+    compression: Compression = "zstd"
+    target_file_mb: float = Field(default=256, gt=0)
+    """A file that has grown to this size is closed and another one begun."""
+
+
+class ParquetWriter(StreamWriter):
+    """Writes tables as folders of Parquet files with atomic, fenced commits."""
+
+    def __init__(self, config: TargetConfig) -> None:
+        super().__init__(config)
+        self._path = _local(parse(ParquetConnection, config.connection, where="target.connection").path)
+        self._options = _options(config.options, where="target.options")
+        self._tables: list[ParquetTableWriter] = []
+
+    def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
+        """List the steps: the folder, each table's manifest, and a file without a name as the probe."""
+        return [
+            Check("path", self._check_path),
+            *(Check(f"table {_title(spec)}", lambda spec=spec: self._check_table(spec)) for spec in tables),  # type: ignore[misc]  # mypy does not see the default
+            Check("write_probe", lambda: self._probe(tables)),
+        ]
+
+    def table(self, spec: TableSpec) -> TableWriter:
+        """Give the writer of one table.
+
+        Raises:
+            InvalidConfigError: The write mode, the table's name or an option cannot be had.
+        """
+        table = ParquetTableWriter(spec, self._folder(spec), self._table_options(spec))
+        self._tables.append(table)
+        return table
+
+    def close(self) -> None:
+        """Drop what was neither committed nor aborted."""
+        for table in self._tables:
+            table.abort()
+        self._tables = []
+
+    def _folder(self, spec: TableSpec) -> Path:
+        names = [name for name in (spec.namespace, spec.name) if name is not None]
+        for name in names:
+            if name in {"", ".", ".."} or "/" in name or "\0" in name:
+                raise InvalidConfigError(f"{name!r} cannot be a folder's name, which the parquet target needs")
+        return self._path.joinpath(*names)
+
+    def _table_options(self, spec: TableSpec) -> ParquetOptions:
+        if spec.write == "merge":
+            raise InvalidConfigError(
+                f"{_title(spec)}: the parquet target cannot merge",
+                hint="use write: append or overwrite, or another target (duckdb merges)",
+            )
+        own = _options(spec.options, where=f"streams.{spec.stream}")
+        return self._options.model_copy(update=own.model_dump(exclude_unset=True))
+
+    def _check_path(self) -> ConnectionTestResult:
+        folder = nearest_folder(self._path)
+        missing = "" if folder == self._path else f", to be made in {folder}"
+        return ConnectionTestResult(success=True, message=f"{self._path}{missing}", details={"path": str(self._path)})
+
+    def _check_table(self, spec: TableSpec) -> ConnectionTestResult:
+        self._table_options(spec)
+        folder = self._folder(spec)
+        nearest_folder(folder)
+        _refuse_strangers(folder)
+        manifest = parquet_manifest.latest(folder)
+        if not manifest.number:
+            return ConnectionTestResult(
+                success=True, message=f"{_title(spec)} does not exist yet", details={"path": str(folder)}
+            )
+        details = {
+            "path": str(folder),
+            "version": manifest.number,
+            "rows": manifest.rows,
+            "files": len(manifest.files),
+            "generation": manifest.state(spec.state_key).generation,
+        }
+        return ConnectionTestResult(success=True, message=f"{_title(spec)} has {manifest.rows} rows", details=details)
+
+    def _probe(self, tables: Sequence[TableSpec]) -> ConnectionTestResult:
+        folders = {nearest_folder(folder) for folder in [self._path, *map(self._folder, tables)]}
+        for folder in sorted(folders):
+            probe(folder)
+        return ConnectionTestResult(
+            success=True, message="a file was written and is gone", details={"folders": sorted(map(str, folders))}
+        )
+
+
+class ParquetTableWriter(TableWriter):
+    """One table during one run."""
+
+    def __init__(self, spec: TableSpec, folder: Path, options: ParquetOptions) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._quarantine_folder = folder.with_name(spec.quarantine_name)
+        self._options = options
+        self._lock: RunLock | None = None
+        self._incoming: pa.Schema | None = None
+        self._files: ParquetFiles | None = None
+        self._rejects: ParquetFiles | None = None
+        self._rejects_schema: pa.Schema | None = None
+        self._settled = False
+
+    def load_state(self) -> CommittedState:
+        """Read the newest manifest's word on this stream; nothing is made."""
+        return parquet_manifest.latest(self._folder).state(self._spec.state_key)
+
+    def open(self, schema: pa.Schema) -> Sequence[str]:
+        """Make the table's folder and remove what dead runs left in it."""
+        check_storable(schema, name=self._spec.name)
+        lock = self._begin()
+        base = parquet_manifest.latest(self._folder)
+        merged, changes = evolve_schema(base.schema, schema, name=self._spec.name)
+        file_format = FileFormat(
+            merged,
+            compression=self._options.compression,
+            target_bytes=int(self._options.target_file_mb * 2**20),
+            sort_by=parse_sort_order(self._options.sort_by, merged),
+        )
+        partitioning = Partitioning.parse(self._options.partition_by, merged)
+        self._incoming = schema
+        self._files = ParquetFiles(
+            self._folder, lock.token, file_format, partitioning, buffer_bytes=self._spec.buffer_bytes
+        )
+        return changes
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows of the schema given to ``open``."""
+        if self._files is None:
+            raise InvalidConfigError("write was called before open")
+        self._files.write(batch)
+
+    def quarantine(self, batch: pa.RecordBatch) -> None:
+        """Take rejected rows into the folder beside the table's."""
+        if self._rejects is None:
+            check_storable(batch.schema, name=self._spec.quarantine_name)
+            self._rejects_schema = batch.schema.remove_metadata()
+            self._rejects = ParquetFiles(
+                self._quarantine_folder,
+                self._begin().token,
+                FileFormat(self._rejects_schema, compression=self._options.compression),
+                Partitioning(),
+                buffer_bytes=self._spec.buffer_bytes // 4,
+            )
+        self._rejects.write(batch)
+
+    def commit(self, request: CommitRequest) -> Receipt:
+        """Finish the files and link the next manifest.
+
+        Raises:
+            ConcurrencyError: Other streams that write this table were faster, again and again.
+        """
+        lock = self._begin()
+        files = self._files.finish() if self._files else ()
+        rejects = self._rejects.finish() if self._rejects else ()
+        base = self._fenced(request)
+        if base.state(self._spec.state_key).commit_id == request.commit_id:
+            return self._landed(lock, base, request, files)
+        self._publish_files()
+        for _ in range(_COMMIT_TRIES):
+            manifest = self._next(base, request, files, rejects)
+            try:
+                if parquet_manifest.publish(self._folder, manifest, lock.token):
+                    return self._landed(lock, manifest, request, files)
+            except CommitStateUnknownError:
+                self._settle(keep_mark=True)
+                raise
+            base = self._fenced(request)  # somebody else has the number: another stream's commit, or our fence
+        raise ConcurrencyError(
+            f"{_title(self._spec)}: other streams committed first {_COMMIT_TRIES} times",
+            hint="nothing landed; run again, or let fewer jobs write one table",
+        )
+
+    def abort(self) -> None:
+        """Remove this run's files unless they are committed or may be."""
+        if self._settled:
+            return
+        for files in (self._files, self._rejects):
+            if files is not None:
+                files.discard()
+        self._settle()
+
+    def _begin(self) -> RunLock:
+        if self._lock is None:
+            make_folder(self._folder)
+            sweep(self._folder, self._quarantine_folder)
+            _refuse_strangers(self._folder)
+            self._remove_replaced(parquet_manifest.latest(self._folder))
+            self._lock = RunLock.take(self._folder, quote(self._spec.run_id, safe=""))
+        return self._lock
+
+    def _fenced(self, request: CommitRequest) -> Manifest:
+        """Read the newest manifest and see that it is still this run's turn."""
+        base = parquet_manifest.latest(self._folder)
+        state = base.state(self._spec.state_key)
+        if state.generation != request.expected_generation and state.commit_id != request.commit_id:
+            raise FencedError(
+                f"{_title(self._spec)}: run {state.run_id} committed generation {state.generation} of stream"
+                f" {self._spec.stream}, this run read generation {request.expected_generation}",
+                details={"found": state.generation, "expected": request.expected_generation, "run_id": state.run_id},
+                hint="nothing of this run landed; let one run of a job at a time do the work",
+            )
+        return base
+
+    def _publish_files(self) -> None:
+        for files, top in ((self._files, self._folder), (self._rejects, self._quarantine_folder)):
+            if files is not None:
+                sync_folders(files.publish(), top)
+        sync_folders([self._folder / parquet_manifest.FOLDER], self._folder)
+
+    def _next(
+        self, base: Manifest, request: CommitRequest, files: Sequence[DataFile], rejects: Sequence[DataFile]
+    ) -> Manifest:
+        """Build the version that follows ``base``; on a foreign base the schema is merged again."""
+        schema, rejects_schema = base.schema, base.quarantine_schema
+        if self._incoming is not None:
+            schema, _ = evolve_schema(base.schema, self._incoming, name=self._spec.name)
+        if self._rejects_schema is not None:
+            rejects_schema, _ = evolve_schema(
+                base.quarantine_schema, self._rejects_schema, name=self._spec.quarantine_name, or_text=True
+            )
+        replaces = self._spec.write == "overwrite" and self._incoming is not None
+        state = request.next_state(self._spec.run_id, self._pointer(rejects))
+        return Manifest(
+            number=base.number + 1,
+            schema=schema,
+            files=tuple(files) if replaces else (*base.files, *files),
+            quarantine_schema=rejects_schema,
+            quarantine=(*base.quarantine, *rejects),
+            replaced=tuple(file.path for file in base.files) if replaces else (),
+            states={**base.states, self._spec.state_key: state.to_json()},
+            commit={
+                "commit_id": state.commit_id,
+                "run_id": state.run_id,
+                "state_key": self._spec.state_key,
+                "generation": state.generation,
+                "committed_at": state.committed_at,
+                "rows_deleted": base.rows if replaces else 0,
+            },
+        )
+
+    def _pointer(self, rejects: Sequence[DataFile]) -> dict[str, Any] | None:
+        if not rejects:
+            return None
+        return {
+            "table": self._spec.quarantine_name,
+            "namespace": self._spec.namespace,
+            "rows": sum(file.rows for file in rejects),
+            "files": [file.path for file in rejects],
+        }
+
+    def _landed(self, lock: RunLock, manifest: Manifest, request: CommitRequest, files: Sequence[DataFile]) -> Receipt:
+        # What is left undone here is done by the next run: a commit that landed never fails.
+        with contextlib.suppress(DativoError):
+            self._remove_replaced(manifest)
+            parquet_manifest.retire(self._folder, manifest.number - 2, lock.token)
+        with contextlib.suppress(DativoError):
+            self._settle()
+        return Receipt(
+            commit_id=request.commit_id,
+            generation=request.expected_generation + 1,
+            snapshot_id=str(manifest.number),
+            inserted=sum(file.rows for file in files),
+            updated=0,
+            deleted=manifest.commit.get("rows_deleted", 0),
+            bytes_written=sum(file.size_bytes for file in files),
+            files=len(files),
+        )
+
+    def _remove_replaced(self, manifest: Manifest) -> None:
+        for path in manifest.replaced:
+            with translated(self._folder / path):
+                (self._folder / path).unlink(missing_ok=True)
+
+    def _settle(self, *, keep_mark: bool = False) -> None:
+        self._settled = True
+        if self._lock is not None:
+            self._lock.release(keep_mark=keep_mark)
+
+
+def read_dataset(table: str | Path) -> ds.Dataset:
+    """Open a table's newest version as a pyarrow dataset: lazily read, filtered and projected by Arrow or DuckDB.
+
+    Every file is read with the table's schema: columns that an old file lacks are null, narrower types are widened. A
+    table whose folder ends in ``__quarantine`` gives the rejected rows of the table beside it.
+
+    Args:
+        table: The table's folder, ``<path>/<namespace>/<table>``.
+
+    Raises:
+        DataNotFoundError: There is no such table.
+    """
+    folder = Path(table)
+    rejected = folder.name.endswith(_QUARANTINE)
+    home = folder.with_name(folder.name.removesuffix(_QUARANTINE)) if rejected else folder
+    manifest = parquet_manifest.latest(home)
+    schema, files = manifest.schema, manifest.files
+    if rejected:
+        schema, files = manifest.quarantine_schema, manifest.quarantine
+    if schema is None:
+        raise DataNotFoundError(f"{folder} is no table of the parquet target: no manifest tells of it")
+    if not files:
+        return ds.dataset(schema.empty_table())
+    return ds.FileSystemDataset.from_paths(
+        [str(folder / file.path) for file in files],
+        schema=schema,
+        format=ds.ParquetFileFormat(),
+        filesystem=fs.LocalFileSystem(),
+    )
+
+
+def _options(given: Any, *, where: str) -> ParquetOptions:
+    """Parse options; what is empty counts as not given, so that it does not hide the target's own."""
+    options = {key: value for key, value in dict(given).items() if value not in (None, [], (), {})}
+    if "properties" in options:
+        raise InvalidConfigError(f"{where}.properties: a table of the parquet target has no properties")
+    return parse(ParquetOptions, options, where=where)
+
+
+def _local(path: str) -> Path:
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        return Path(path)
+    if scheme == "file":
+        return Path(rest)
+    raise InvalidConfigError(
+        f"target.connection.path: {scheme}:// is not supported, the parquet target writes local folders",
+        hint="the iceberg target writes to object stores",
+    )
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Keep away from a folder of Parquet files that is nobody's table: readers would see both as one."""
+    found = stranger(folder)
+    if found is not None:
+        raise InvalidConfigError(
+            f"{folder} has Parquet files that are not this target's, such as {found.name}, and no manifest",
+            details={"path": str(folder), "file": str(found)},
+            hint="choose another target.connection.path, namespace or table, or move these files away",
+        )
+
+
+def _title(spec: TableSpec) -> str:
+    return ".".join(name for name in (spec.namespace, spec.name) if name is not None)

@@ -1,0 +1,202 @@
+"""The numbered manifests of a table: which files are live, and what is remembered of each stream that writes it.
+
+``_manifests/<number>.json`` is written whole, made durable, and then linked to the next number: whoever links first has
+that number, and nobody ever has it again. So an old manifest is only shortened, to the history of its commit, and
+never removed: a runner that slept would otherwise find its number free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dativo_ingest.targets.filesystem import as_dativo_error, make_folder, sync, translated
+from dativo_ingest.targets.parquet_files import DataFile
+from dativo_plugin_sdk import CommitStateUnknownError, CommittedState, DataFormatError
+
+FOLDER = "_manifests"
+_NAME = re.compile(r"(?P<number>\d{20})\.json")
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of a table.
+
+    ``states`` are `CommittedState` as JSON text, by the stream's state key. ``replaced`` names files of the version
+    before that are to be removed. Paths are relative to the table's folder, those of ``quarantine`` to the folder
+    beside it.
+    """
+
+    number: int = 0
+    schema: pa.Schema | None = None
+    files: tuple[DataFile, ...] = ()
+    quarantine_schema: pa.Schema | None = None
+    quarantine: tuple[DataFile, ...] = ()
+    replaced: tuple[str, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
+    commit: Mapping[str, Any] = field(default_factory=dict)
+    """Whose commit this version is: ``commit_id``, ``run_id``, ``state_key``, ``generation``, ``committed_at``."""
+
+    def state(self, key: str) -> CommittedState:
+        """Give what is remembered of one stream."""
+        return CommittedState.from_json(self.states.get(key))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the version has."""
+        return sum(file.rows for file in self.files)
+
+    def to_json(self) -> str:
+        """Write the manifest as it is kept."""
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "number": self.number,
+                "commit": self.commit,
+                "states": {key: json.loads(text) for key, text in self.states.items()},
+                "schema": _schema_document(self.schema),
+                "files": [asdict(file) for file in self.files],
+                "quarantine_schema": _schema_document(self.quarantine_schema),
+                "quarantine": [asdict(file) for file in self.quarantine],
+                "replaced": self.replaced,
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    def history(self) -> str:
+        """Write what is kept of the manifest once it is old."""
+        return json.dumps({"version": _VERSION, "number": self.number, "commit": self.commit, "rows": self.rows})
+
+
+def _schema_document(schema: pa.Schema | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    # The text of types is for people; what is read back is Arrow's own form of the schema.
+    fields = [{"name": each.name, "type": str(each.type), "nullable": each.nullable} for each in schema]
+    return {"fields": fields, "arrow": schema.serialize().to_pybytes().hex()}
+
+
+def _schema(document: Mapping[str, Any] | None) -> pa.Schema | None:
+    if document is None:
+        return None
+    return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(document["arrow"])))
+
+
+def numbers(table: Path) -> list[int]:
+    """List the numbers that are taken, in order; a folder without manifests has none."""
+    with translated(table / FOLDER):
+        try:
+            names = [path.name for path in (table / FOLDER).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    return sorted(int(match["number"]) for match in map(_NAME.fullmatch, names) if match)
+
+
+def latest(table: Path) -> Manifest:
+    """Read the table's newest version; number 0, without files and states, where there is none.
+
+    Raises:
+        DataFormatError: The manifest is not one of ours.
+    """
+    taken = numbers(table)
+    return read(table, taken[-1]) if taken else Manifest()
+
+
+def read(table: Path, number: int) -> Manifest:
+    """Read one version.
+
+    Raises:
+        DataFormatError: The manifest is not one of ours, or so old that only its history is left.
+    """
+    path = _path(table, number)
+    with translated(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        document = json.loads(text)
+        if document["version"] != _VERSION:
+            raise DataFormatError(
+                f"{path}: version {document['version']}, this release reads {_VERSION}", hint="use a newer Dativo"
+            )
+        return Manifest(
+            number=document["number"],
+            schema=_schema(document["schema"]),
+            files=tuple(DataFile(**file) for file in document["files"]),
+            quarantine_schema=_schema(document["quarantine_schema"]),
+            quarantine=tuple(DataFile(**file) for file in document["quarantine"]),
+            replaced=tuple(document["replaced"]),
+            states={key: json.dumps(state) for key, state in document["states"].items()},
+            commit=document["commit"],
+        )
+    except (ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
+        raise DataFormatError(
+            f"{path}: not a manifest of a Dativo table: {type(error).__name__}: {error}",
+            details={"path": str(path)},
+            hint="restore the file; without it nothing tells which data files are live",
+        ) from error
+
+
+def publish(table: Path, manifest: Manifest, token: str) -> bool:
+    """Make ``manifest`` the table's newest version; say whether its number was still free.
+
+    Raises:
+        DiskFullError: Nothing landed.
+        CommitStateUnknownError: The operating system failed in a way that leaves open whether it landed.
+    """
+    folder = table / FOLDER
+    make_folder(folder)
+    draft, path = folder / f".{token}.json.part", _path(table, manifest.number)
+    try:
+        with translated(draft):
+            draft.write_text(manifest.to_json(), encoding="utf-8")
+            sync(draft)
+        return _link(draft, path)
+    finally:
+        with contextlib.suppress(OSError):  # left over, it is removed with the run's other files
+            draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, path: Path) -> bool:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            return path.samefile(draft)  # a network file system may lose the answer to a link that it made
+        if path.exists():
+            raise CommitStateUnknownError(f"{path}: {error}") from error
+        raise as_dativo_error(error, path) from error
+    try:
+        sync(path.parent)
+    except OSError as error:
+        raise CommitStateUnknownError(
+            f"{path}: committed, and it is not known whether the disk keeps it: {error}",
+            hint="look at the disk; the next run reads what is there",
+        ) from error
+    return True
+
+
+def retire(table: Path, number: int, token: str) -> None:
+    """Shorten an old version to its history; one that already is, or cannot be read, stays as it is."""
+    path, draft = _path(table, number), table / FOLDER / f".{token}.json.part"
+    try:
+        text = read(table, number).history()
+    except DataFormatError:
+        return
+    with translated(path):
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)  # at no moment is the number free
+
+
+def _path(table: Path, number: int) -> Path:
+    return table / FOLDER / f"{number:020d}.json"
