@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
+from urllib.parse import unquote
 
 from dativo_ingest.job.problems import Loc, Problem, dotted
 from dativo_ingest.job.yaml_nodes import Document
@@ -385,6 +386,7 @@ class _Walk:
             self._resolve_secret.hide(text)
         for password in _URL_LOGIN.findall(text):
             self._resolve_secret.hide(password)
+            self._resolve_secret.hide(unquote(password))
         return text
 
     def _secret(self, reference: str) -> str:
