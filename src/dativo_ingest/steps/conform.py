@@ -143,10 +143,20 @@ def _rejected(rows: Rows, bad: pa.BooleanArray, faults: Sequence[_Fault]) -> pa.
             pa.array([_reason(*first[row], others=len(columns_at_fault[row]) - 1) for row in lines], pa.string()),
             pa.array(rows_json(rows.batch.take(indices)), pa.string()),
             pa.array([rows.source] * len(lines), pa.string()),
-            pa.array([None if rows.first_line is None else rows.first_line + row for row in lines], pa.int64()),
+            _lines(rows, indices),
         ],
         schema=REJECTED_SCHEMA,
     )
+
+
+def _lines(rows: Rows, indices: Array) -> Array:
+    if rows.lines is not None:
+        given: Array = pc.cast(rows.lines.take(indices), pa.int64())
+        return given
+    if rows.first_line is None:
+        return pa.nulls(len(indices), pa.int64())
+    counted: Array = pc.add(pc.cast(indices, pa.int64()), rows.first_line)
+    return counted
 
 
 def _reason(fault: _Fault, value: str | None, *, others: int) -> str:
@@ -155,7 +165,8 @@ def _reason(fault: _Fault, value: str | None, *, others: int) -> str:
     elif fault.rule == "required":
         text = f"{_shortened(value)} lacks {fault.expected}"
     else:
-        text = f"{_shortened(value)} ({_shortened(str(fault.values.type))}) does not fit {_shortened(fault.expected)} without loss"
+        have, want = _shortened(str(fault.values.type)), _shortened(fault.expected)
+        text = f"{_shortened(value)} ({have}) does not fit {want} without loss"
     if others:
         text += f"; and {others} more column{'s' if others > 1 else ''}"
     return text
