@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
@@ -113,7 +113,6 @@ class IcebergTable(TableWriter):
         wanted = to_iceberg_schema(schema, self._spec.primary_key)
         if table is None:
             transaction, said = self._stage_table(wanted), [f"created table {self._name}"]
-            self._opened = _Created(transaction)
         else:
             transaction, said = self._stage_changes(table, wanted)
         with translated(f"opening {self._name}"):
@@ -175,19 +174,26 @@ class IcebergTable(TableWriter):
         return CommittedState.from_json(metadata.properties.get(self._spec.state_key))
 
     def _stage_table(self, wanted: Schema) -> Transaction:
-        properties = {
-            **layout_properties(self._options),
-            "commit.retry.num-retries": "10",
-            **self._properties(),
+        """Prepare a table that comes into being with its first commit, or at once where the catalog cannot do that."""
+        catalog = self._connection.to_write()
+        layouts: dict[str, Any] = {
+            "partition_spec": layout.partition_spec(self._options.partition_by, wanted),
+            "sort_order": layout.sort_order(self._options.sort_by, wanted),
+            "properties": {
+                **layout_properties(self._options),
+                "commit.retry.num-retries": "10",
+                **self._properties(),
+            },
         }
         with translated(f"creating {self._name}"):
-            return self._connection.to_write().create_table_transaction(
-                self._identifier,
-                wanted,
-                partition_spec=layout.partition_spec(self._options.partition_by, wanted),
-                sort_order=layout.sort_order(self._options.sort_by, wanted),
-                properties=properties,
-            )
+            try:
+                staged = catalog.create_table_transaction(self._identifier, wanted, **layouts)
+            except (NotImplementedError, ValueError):
+                # pyiceberg's metastore catalogs stage tables only in namespaces of one level, some REST catalogs never.
+                transaction, _ = self._stage_changes(catalog.create_table(self._identifier, wanted, **layouts), wanted)
+                return transaction
+        self._opened = _Created(staged)
+        return staged
 
     def _properties(self) -> dict[str, str]:
         properties = dict(self._options.properties)
