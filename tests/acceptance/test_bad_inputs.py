@@ -47,7 +47,7 @@ def test_wrong_types_go_to_the_quarantine_with_their_place_and_reason(workshop: 
 
     ran = people(workshop, content).run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert ran.rows == {**ran.rows, "read": 4, "written": 1, "quarantined": 3}
     rejected = {row["line"]: row for row in quarantine(workshop)}
     assert [(line, row["column"], row["rule"]) for line, row in sorted(rejected.items())] == [
@@ -63,7 +63,7 @@ def test_wrong_types_go_to_the_quarantine_with_their_place_and_reason(workshop: 
 def test_lines_with_too_many_or_too_few_fields_are_kept_as_text(workshop: Workshop) -> None:
     ran = people(workshop, b"id,name,born\n1,ann,1999-12-31\n2,ben\n3,cas,2000-01-01,extra\n").run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert names(workshop) == ["ann"]
     assert sorted((row["line"], row["rule"], json.loads(row["row"])) for row in quarantine(workshop)) == [
         (3, "malformed", "2,ben"),
@@ -74,7 +74,7 @@ def test_lines_with_too_many_or_too_few_fields_are_kept_as_text(workshop: Worksh
 def test_a_missing_optional_column_is_null_and_said(workshop: Workshop) -> None:
     ran = people(workshop, b"id,name\n1,ann\n").run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert workshop.table("people").to_pylist() == [{"id": 1, "name": "ann", "born": None}]
     assert any("born" in warning for warning in ran.report["warnings"])
 
@@ -82,7 +82,7 @@ def test_a_missing_optional_column_is_null_and_said(workshop: Workshop) -> None:
 def test_a_missing_required_column_fails_the_stream(workshop: Workshop) -> None:
     ran = people(workshop, b"name,born\nann,1999-12-31\n").run()
 
-    assert ran.code == 65, ran.stderr
+    assert ran.code == 65, ran.said
     assert ran.report["errors"][0]["error_code"] == "DATA_VALIDATION_ERROR"
     assert "id" in ran.report["errors"][0]["message"]
 
@@ -90,7 +90,7 @@ def test_a_missing_required_column_fails_the_stream(workshop: Workshop) -> None:
 def test_extra_columns_are_left_out_and_named(workshop: Workshop) -> None:
     ran = people(workshop, b"id,name,born,shoe_size\n1,ann,1999-12-31,39\n").run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert workshop.table("people").column_names == ["id", "name", "born"]
     assert any("shoe_size" in warning for warning in ran.report["warnings"])
 
@@ -103,7 +103,7 @@ def test_extra_columns_fail_where_the_job_says_so(workshop: Workshop) -> None:
 
     ran = workshop.run()
 
-    assert ran.code == 65, ran.stderr
+    assert ran.code == 65, ran.said
     assert "shoe_size" in ran.report["errors"][0]["message"]
 
 
@@ -123,7 +123,7 @@ def test_extra_columns_fail_where_the_job_says_so(workshop: Workshop) -> None:
 def test_csv_comes_in_many_shapes(workshop: Workshop, content: bytes, options: Any, expected: list[str]) -> None:
     ran = people(workshop, content, **options).run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert names(workshop) == expected
     assert ran.rows["quarantined"] == 0
 
@@ -131,14 +131,14 @@ def test_csv_comes_in_many_shapes(workshop: Workshop, content: bytes, options: A
 def test_an_empty_file_has_no_rows_and_no_error(workshop: Workshop) -> None:
     ran = people(workshop, b"").run()
 
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.said
     assert ran.rows["read"] == 0
 
 
 def test_bytes_that_are_no_utf8_are_said_to_be(workshop: Workshop) -> None:
     ran = people(workshop, "id,name,born\n1,Zoë,\n2,ben,\n".encode("latin-1")).run()
 
-    assert ran.code in {0, 65}, ran.stderr
+    assert ran.code in {0, 65}, ran.said
     if ran.code == 0:  # the row that cannot be read is in the quarantine
         assert names(workshop) == ["ben"]
         assert ran.rows["quarantined"] == 1
@@ -149,14 +149,14 @@ def test_bytes_that_are_no_utf8_are_said_to_be(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        pytest.param("people.csv.gz", gzip.compress(b"id,name,born\n" + b"1,ann,\n" * 9999)[:200], id="truncated gzip"),
+        pytest.param("people.csv.gz", gzip.compress(b"id,name,born\n" + b"1,ann,\n" * 9999)[:60], id="truncated gzip"),
         pytest.param("people.parquet", b"id,name,born\n1,ann,\n", id="not Parquet"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_a_format_error(workshop: Workshop, name: str, content: bytes) -> None:
     ran = people(workshop, content, name=name).run()
 
-    assert ran.code == 65, ran.stderr
+    assert ran.code == 65, ran.said
     assert ran.report["errors"][0]["error_code"] == "DATA_FORMAT_ERROR"
     assert name in ran.report["errors"][0]["message"]
 
@@ -167,7 +167,7 @@ def test_no_matching_file_is_not_found(workshop: Workshop) -> None:
 
     ran = workshop.run()
 
-    assert ran.code == 66, ran.stderr
+    assert ran.code == 66, ran.said
     assert "people.csv" in ran.report["errors"][0]["message"]
 
 
@@ -176,8 +176,8 @@ def test_bad_yaml_is_a_configuration_error_with_its_place(workshop: Workshop) ->
 
     ran = workshop.run()
 
-    assert ran.code == 78
-    assert f"{workshop.config.name}:3:" in ran.stderr
+    assert ran.code == 78, ran.said
+    assert f"{workshop.config.name}:3:" in ran.said
 
 
 def test_a_misspelt_key_is_named_with_its_place_and_the_right_spelling(workshop: Workshop) -> None:
@@ -189,9 +189,9 @@ def test_a_misspelt_key_is_named_with_its_place_and_the_right_spelling(workshop:
 
     ran = workshop.run()
 
-    assert ran.code == 78
-    assert f"{workshop.config.name}:5:3" in ran.stderr
-    assert "did you mean connection" in ran.stderr
+    assert ran.code == 78, ran.said
+    assert f"{workshop.config.name}:5:3" in ran.said
+    assert "did you mean connection" in ran.said
 
 
 def test_a_misspelt_key_of_a_connector_is_named_with_its_place(workshop: Workshop) -> None:
@@ -203,9 +203,9 @@ def test_a_misspelt_key_of_a_connector_is_named_with_its_place(workshop: Worksho
 
     ran = workshop.run()
 
-    assert ran.code == 78
-    assert f"{workshop.config.name}:6:5" in ran.stderr
-    assert "did you mean path" in ran.stderr
+    assert ran.code == 78, ran.said
+    assert f"{workshop.config.name}:6:5" in ran.said
+    assert "did you mean path" in ran.said
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
@@ -217,9 +217,9 @@ def test_an_unknown_connector_is_told_with_the_known_ones(workshop: Workshop, en
 
     ran = workshop.run()
 
-    assert ran.code == 69, ran.stderr
-    assert "did you mean parquet" in ran.stderr
-    assert ("csv" if end == "source" else "duckdb") in ran.stderr
+    assert ran.code == 69, ran.said
+    assert "did you mean parquet" in ran.said
+    assert ("csv" if end == "source" else "duckdb") in ran.said
 
 
 def test_a_missing_variable_is_named(workshop: Workshop) -> None:
@@ -231,8 +231,8 @@ def test_a_missing_variable_is_named(workshop: Workshop) -> None:
 
     ran = workshop.run()
 
-    assert ran.code == 78
-    assert "NO_SUCH_VARIABLE_HERE" in ran.stderr
+    assert ran.code == 78, ran.said
+    assert "NO_SUCH_VARIABLE_HERE" in ran.said
 
 
 def test_variables_that_name_each_other_are_an_error(workshop: Workshop) -> None:
@@ -243,8 +243,8 @@ def test_variables_that_name_each_other_are_an_error(workshop: Workshop) -> None
 
     ran = workshop.run(env={"LOOP_A": "${LOOP_B}", "LOOP_B": "${LOOP_A}"})
 
-    assert ran.code == 78
-    assert "LOOP_A" in ran.stderr
+    assert ran.code == 78, ran.said
+    assert "LOOP_A" in ran.said
 
 
 def test_more_bad_rows_than_allowed_commit_nothing(workshop: Workshop) -> None:
@@ -255,7 +255,7 @@ def test_more_bad_rows_than_allowed_commit_nothing(workshop: Workshop) -> None:
 
     ran = workshop.run()
 
-    assert ran.code == 65, ran.stderr
+    assert ran.code == 65, ran.said
     assert "2 of 3 rows are bad" in ran.report["errors"][0]["message"]
     assert workshop.table("people").num_rows == 0
 
@@ -270,7 +270,7 @@ def test_one_stream_that_fails_leaves_the_others_alone(workshop: Workshop) -> No
 
     ran = workshop.run()
 
-    assert ran.code == 3, ran.stderr
+    assert ran.code == 3, ran.said
     assert ran.report["status"] == "partial"
     assert {stream["name"]: stream["status"] for stream in ran.report["streams"]} == {
         "missing": "failed",

@@ -29,6 +29,11 @@ class Ran:
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def said(self) -> str:
+        """Everything a person would have seen."""
+        return self.stdout + self.stderr
+
+    @property
     def rows(self) -> dict[str, Any]:
         """The row counts of the only stream."""
         (stream,) = self.report["streams"]
