@@ -36,7 +36,9 @@ def emit_json(document: Any, *, pretty: bool = True) -> None:
 
 def to_json(document: Any, *, pretty: bool = True) -> str:
     """Write a document as JSON text without secrets, which are replaced before quoting can disguise them."""
-    return json.dumps(_redacted(document), ensure_ascii=False, indent=2 if pretty else None, default=str)
+    from dativo_ingest.secrets.redaction import redact_document
+
+    return json.dumps(redact_document(document), ensure_ascii=False, indent=2 if pretty else None, default=str)
 
 
 def painted(text: str) -> str:
@@ -54,15 +56,3 @@ def drop_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _redacted(value: Any) -> Any:
-    from dativo_ingest.secrets.redaction import redact
-
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {redact(str(key)): _redacted(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(item) for item in value]
-    return value

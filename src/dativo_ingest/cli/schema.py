@@ -27,8 +27,11 @@ def document(what: str) -> dict[str, Any]:
     match what:
         case "job":
             from dativo_ingest.job.schema import job_schema
+            from dativo_ingest.registry.connectors import known
 
-            return job_schema()
+            return job_schema(
+                sources={name: {} for name in known("reader")}, targets={name: {} for name in known("writer")}
+            )
         case "contract":
             from dativo_ingest.contracts.schema import contract_schema
 
