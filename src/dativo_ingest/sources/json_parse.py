@@ -98,7 +98,7 @@ class RecordParser:
             )
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != len(lines) or any(map(_has_non_finite, table.columns)):
+        if table.num_rows != len(lines) or any(map(_was_taken_too_easily, table.columns)):
             return None
         return table
 
@@ -137,9 +137,13 @@ class RecordParser:
     ) -> tuple[pa.RecordBatch, list[int]]:
         rows: list[list[Any]] = []
         lines: list[int] = []
-        for (place, record), value in zip(records, objects, strict=True):
+        columns = [column.remove_metadata() if is_json_text(column) else column for column in self._schema]
+        for (place, record), parsed in zip(records, objects, strict=True):
+            value = parsed
+            if self._texts is not None:  # JSON texts are to be the source's own on this way, too
+                value = parse_object(self._texts.rewrite(record.text.decode()).encode())
             row: list[Any] = []
-            for column in self._schema:
+            for column in columns:
                 try:
                     row.append(fit(value.get(column.name), column))
                 except MisfitError as error:
@@ -148,8 +152,8 @@ class RecordParser:
             else:
                 rows.append(row)
                 lines.append(record.line)
-        columns = [pa.array([row[number] for row in rows], column.type) for number, column in enumerate(self._schema)]
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema), lines
+        arrays = [pa.array([row[number] for row in rows], column.type) for number, column in enumerate(columns)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), lines
 
     def _learn(self, nested: set[str], *, has_extra: bool, is_well_formed: bool) -> None:
         if nested - self._nested:
@@ -196,20 +200,28 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _has_non_finite(column: pa.ChunkedArray[Any]) -> bool:
-    """Look for NaN and infinity, which pyarrow's parser takes and JSON does not have."""
+def _was_taken_too_easily(column: pa.ChunkedArray[Any]) -> bool:
+    """Look for NaN, infinity and decimals of too many digits, which pyarrow's parser takes."""
     kind = column.type
     if pa.types.is_floating(kind):
         return pc.all(pc.is_finite(column)).as_py() is False
+    if pa.types.is_decimal(kind):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            return True
+        return False
+    if not _holds_numbers(kind):
+        return False
     if pa.types.is_list(kind):
-        return _holds_floats(kind) and _has_non_finite(pa.chunked_array([pc.list_flatten(column)]))
-    if pa.types.is_struct(kind):
-        return _holds_floats(kind) and any(map(_has_non_finite, column.flatten()))
-    return False
+        return _was_taken_too_easily(pa.chunked_array([pc.list_flatten(column)]))
+    return any(map(_was_taken_too_easily, column.flatten()))
 
 
-def _holds_floats(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or any(_holds_floats(kind.field(at).type) for at in range(kind.num_fields))
+def _holds_numbers(kind: pa.DataType) -> bool:
+    """Say whether floats or decimals are inside an object or a list."""
+    children = [kind.field(number).type for number in range(kind.num_fields)]
+    return any(pa.types.is_floating(child) or pa.types.is_decimal(child) or _holds_numbers(child) for child in children)
 
 
 def _unknown_keys(value: Mapping[str, Any], schema: pa.Schema) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import struct
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -16,6 +18,7 @@ _SHOWN_CHARACTERS = 60
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_EXPONENT = 10_000
+_FLOAT_BITS = 32
 
 
 class MalformedError(Exception):
@@ -107,9 +110,10 @@ def _take_float(value: Any, to: pa.DataType) -> float:
         raise _misfit(value, to)
     try:
         number = float(value)
-    except OverflowError:
-        number = float("inf")
-    if abs(number) == float("inf"):
+        struct.pack("<f" if to.bit_width == _FLOAT_BITS else "<d", number)
+    except OverflowError as error:
+        raise MisfitError(f"{_shown(value)} is beyond {to}") from error
+    if math.isinf(number):
         raise MisfitError(f"{_shown(value)} is beyond {to}")
     return number
 
