@@ -177,6 +177,8 @@ class EmbeddedCatalog(MetastoreCatalog):
         if not self.namespace_exists(namespace):
             raise NoSuchNamespaceError(f"Namespace does not exist: {namespace}")
         location = self._resolve_table_location(location, namespace, name)
+        if location.startswith("file://"):
+            location = location_of(Path(location.removeprefix("file://")))  # the table's own name may have a "#"
         metadata = new_table_metadata(
             location=location,
             schema=self._convert_schema_if_needed(schema),

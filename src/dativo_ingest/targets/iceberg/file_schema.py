@@ -35,7 +35,6 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from dativo_ingest.targets.iceberg.types import is_list
 from dativo_plugin_sdk import DataValidationError
 
 _FIELD_ID = b"PARQUET:field_id"
@@ -146,9 +145,16 @@ def _cast_any(column: Any, to: pa.DataType) -> Any:
         return _cast_any(column.storage, to)
     if isinstance(column.type, pa.RunEndEncodedType):
         return _cast_any(pc.run_end_decode(column), to)  # type: ignore[attr-defined]  # the stubs lack it
-    if is_list(column.type) and not isinstance(column.type, pa.ListType | pa.LargeListType):
-        return _cast_any(column.cast(pa.list_(column.type.value_field)), to)
+    if isinstance(column.type, pa.ListViewType | pa.LargeListViewType):
+        return _cast_any(_without_views(column), to)
     return column.cast(to)
+
+
+def _without_views(column: Any) -> pa.Array[Any]:
+    """Lay the values of a list view out one list after the other; pyarrow's own cast refuses those with nulls."""
+    lengths = pc.fill_null(pc.list_value_length(column).cast(pa.int64()), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+    return pa.LargeListArray.from_arrays(offsets, pc.list_flatten(column), mask=column.is_null())
 
 
 def _require_time_of_day(column: pa.Array[Any], name: str) -> None:
