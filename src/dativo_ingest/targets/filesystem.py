@@ -68,6 +68,12 @@ def nearest_folder(path: Path) -> Path:
     raise ResourceNotFoundError(f"{path}: no folder above it exists")
 
 
+def exists(path: Path) -> bool:
+    """Say whether there is such a file or folder; one that may not be looked at is an error, not an answer."""
+    with translated(path):
+        return path.exists()
+
+
 def probe(folder: Path) -> None:
     """Write a file without a name and forget it: nothing is ever listed in ``folder``.
 
