@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 from pyiceberg.catalog.sql import SqlCatalog
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "demo"
@@ -24,9 +27,10 @@ def main() -> None:
     dativo("run", "--config", "demo/jobs/orders_to_iceberg.yaml")
     # The warehouse is a plain SQL catalog: any Iceberg engine opens it, here pyiceberg on its own.
     catalog = SqlCatalog("default", uri=f"sqlite:///{WAREHOUSE}/catalog.db", warehouse=WAREHOUSE.as_uri())
-    show(catalog, "orders", limit=5)
-    show(catalog, "orders__quarantine", limit=10)
-    print("\nRun it again and there is nothing new to load:")
+    print()
+    show(catalog, "orders", ("order_id", "ordered_at", "status", "amount", "currency", "note"), limit=5)
+    show(catalog, "orders__quarantine", ("line", "column", "rule", "reason", "row"), limit=10)
+    print("Run it again and there is nothing new to load:")
     dativo("run", "--config", "demo/jobs/orders_to_iceberg.yaml")
 
 
@@ -36,12 +40,15 @@ def dativo(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "dativo_ingest", *arguments], cwd=FOLDER.parent, check=True)  # noqa: S603
 
 
-def show(catalog: SqlCatalog, table: str, *, limit: int) -> None:
+def show(catalog: SqlCatalog, table: str, columns: tuple[str, ...], *, limit: int) -> None:
     """Print the first rows of a table."""
-    rows = catalog.load_table(f"shop.{table}").scan(limit=limit).to_arrow()
-    print(f"\nshop.{table}: the first {rows.num_rows} rows")
-    for row in rows.to_pylist():
-        print("  " + "  ".join(f"{name}={value}" for name, value in row.items() if value is not None))
+    rows = catalog.load_table(f"shop.{table}").scan(limit=limit, selected_fields=columns).to_arrow()
+    shown = Table(title=f"shop.{table}", title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for row in rows.select(columns).to_pylist():
+        shown.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(width=110).print(shown)
 
 
 main()
