@@ -315,6 +315,7 @@ def resolve_references(
     walk = _Walk(document, environ, resolve_secret, read_file)
     resolved = Resolved({})
     written = document.data
+    walk.check_keys(written, ())
     if "secrets" in written:
         resolved.data["secrets"] = walk.filled_in(written["secrets"], ("secrets",))
         walk.backends = place_backends(_mappings(resolved.data["secrets"]))
@@ -353,7 +354,7 @@ class _Walk:
 
     def _filled_in(self, value: object, loc: Loc) -> Any:
         if isinstance(value, dict):
-            self._check_keys(value, loc)
+            self.check_keys(value, loc)
             return {key: self._filled_in(item, (*loc, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self._filled_in(item, (*loc, index)) for index, item in enumerate(value)]
@@ -396,7 +397,8 @@ class _Walk:
             raise InvalidConfigError("not looked up: the configuration of the secret back ends is not complete")
         return self._resolve_secret(reference, self.backends)
 
-    def _check_keys(self, mapping: Mapping[str, Any], loc: Loc) -> None:
+    def check_keys(self, mapping: Mapping[str, Any], loc: Loc) -> None:
+        """Refuse references in keys."""
         for key in mapping:
             if "${" in key.replace("$${", ""):
                 message = "references are filled in within values, not in keys"

@@ -17,6 +17,7 @@ value that is hashed, compressed, cut in two, or changed in case.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import logging
 import re
@@ -153,10 +154,16 @@ class RedactingFormatter(logging.Formatter):
         super().__init__()
         self._inner = inner or logging.Formatter()
         self._redactor = redactor or REDACTOR
+        self._filter = RedactingFilter(self._redactor)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format and redact."""
-        return self._redactor.redact(self._inner.format(record))
+        """Format and redact; the record stays as it is for other handlers.
+
+        A message whose arguments do not fit is formatted beside them: `logging` would print both to stderr as they are.
+        """
+        redacted = copy.copy(record)
+        self._filter.filter(redacted)
+        return self._redactor.redact(self._inner.format(redacted))
 
 
 REDACTOR = Redactor()

@@ -1,0 +1,139 @@
+import subprocess
+import sys
+
+import pytest
+
+from dativo_ingest.job.model import Job
+from dativo_plugin_sdk.config import parse
+from dativo_plugin_sdk.errors import InvalidConfigError
+
+ENDS = {"source": {"connector": "csv"}, "target": {"connector": "duckdb"}}
+
+
+def job(**sections: object) -> Job:
+    return parse(Job, {"version": 1, "name": "orders", **ENDS, **sections}, where="job")
+
+
+def test_a_stream_takes_from_the_defaults_what_it_does_not_say() -> None:
+    made = job(
+        defaults={"mode": "incremental", "on_bad_row": "fail"},
+        streams={"a": None, "b": {"on_bad_row": "skip"}},
+    )
+
+    assert (made.streams["a"].mode, made.streams["a"].on_bad_row) == ("incremental", "fail")
+    assert (made.streams["b"].mode, made.streams["b"].on_bad_row) == ("incremental", "skip")
+
+
+def test_sections_without_a_value_are_empty() -> None:
+    made = job(
+        source={"connector": "csv", "connection": None, "credentials": None, "options": None},
+        defaults=None,
+        limits=None,
+        secrets=None,
+        streams=None,
+    )
+
+    assert made.source.connection == {}
+    assert made.source.credentials == {}
+    assert made.limits.memory_mb == 1024
+    assert made.streams == {}
+
+
+def test_a_lone_name_stands_for_a_list_of_one() -> None:
+    stream = job(streams={"a": {"primary_key": "id", "partition_by": "day(at)", "sort_by": "id desc"}}).streams["a"]
+
+    assert (stream.primary_key, stream.partition_by, stream.sort_by) == (["id"], ["day(at)"], ["id desc"])
+
+
+def test_table_properties_become_text_as_tables_spell_it() -> None:
+    stream = job(streams={"a": {"properties": {"size": 134217728, "enabled": True, "codec": "zstd"}}}).streams["a"]
+
+    assert stream.properties == {"size": "134217728", "enabled": "true", "codec": "zstd"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        pytest.param({"streams": {"a": {"write": "merge"}}}, "job.streams.a.primary_key: write: merge", id="no key"),
+        pytest.param(
+            {"defaults": {"write": "merge"}, "streams": {"a": None}},
+            "job.streams.a.primary_key: write: merge",
+            id="merge by default without a key",
+        ),
+        pytest.param(
+            {"streams": {"a": {"mode": "incremental", "write": "overwrite"}}},
+            "job.streams.a.write: overwrite with mode: incremental would drop",
+            id="incremental overwrite",
+        ),
+        pytest.param(
+            {"defaults": {"mode": "incremental"}, "streams": {"a": {"write": "overwrite"}}},
+            "job.streams.a.write: overwrite with mode: incremental would drop",
+            id="overwrite where incremental is the default",
+        ),
+        pytest.param(
+            {"streams": {"a": {"mode": "cdc", "cursor": "at"}}},
+            "job.streams.a.cursor: cdc resumes by the source's log",
+            id="cdc with a cursor",
+        ),
+        pytest.param(
+            {"streams": {"a": {"primary_key": ["id", "id"]}}}, "job.streams.a.primary_key: named twice: id", id="twice"
+        ),
+        pytest.param({"limits": {"memory_mb": 10}}, "job.limits.memory_mb: ", id="too little memory"),
+        pytest.param(
+            {"limits": {"memory_mb": 64, "batch_mb": 33}}, "job.limits.batch_mb: a batch of 33 MiB", id="large batch"
+        ),
+        pytest.param({"name": "a/b"}, "job.name: ", id="slash in a name"),
+        pytest.param({"version": 2}, "job.version: ", id="another version"),
+        pytest.param({"defaults": {"max_bad_ratio": 1.5}}, "job.defaults.max_bad_ratio: ", id="ratio above 1"),
+        pytest.param({"streams": {"": {}}}, "job.streams.", id="stream without a name"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_at_its_key(sections: dict[str, object], expected: str) -> None:
+    with pytest.raises(InvalidConfigError) as caught:
+        job(**sections)
+
+    assert expected in caught.value.message
+
+
+def test_every_key_has_a_description_for_the_job_reference() -> None:
+    schema = Job.model_json_schema()
+    models = [schema, *schema["$defs"].values()]
+
+    without = [
+        f"{model['title']}.{name}"
+        for model in models
+        for name, key in model["properties"].items()
+        if "description" not in key and "$ref" not in key
+    ]
+
+    assert without == []
+
+
+def test_the_repr_of_a_job_shows_no_value_that_may_be_a_secret() -> None:
+    made = job(
+        source={
+            "connector": "csv",
+            "connection": {"url": "postgres://u:canary@h"},
+            "credentials": {"password": "canary"},
+            "options": {"header": "canary"},
+        },
+        streams={"a": {"options": {"x": "canary"}, "properties": {"y": "canary"}}},
+        secrets={"vault": {"token": "canary"}},
+    )
+
+    assert "canary" not in repr(made) + str(made) + repr(made.source) + f"{made.source.credentials}"
+
+
+def test_a_job_cannot_be_changed() -> None:
+    made = job()
+
+    with pytest.raises(ValueError, match="frozen"):
+        made.name = "other"
+
+
+def test_importing_the_job_imports_no_pyarrow() -> None:
+    program = "import sys, dativo_ingest.job.load; sys.exit('pyarrow' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+
+    assert done.returncode == 0
