@@ -49,7 +49,7 @@ class CsvReader(FileReader[CsvOptions]):
         names = self._names(file, blocks, dialect, options)
         sample, size_bytes = b"", _SAMPLE_STEP_BYTES
         while True:
-            ahead = blocks.peek(size_bytes)
+            ahead = blocks.peek(size_bytes).to_pybytes()
             is_all = len(ahead) < size_bytes
             sample = ahead if is_all else ahead[: cut(ahead, dialect).end]
             if is_all or sample.count(b"\n") >= options.infer_rows or size_bytes >= _MOST_SAMPLE_BYTES:
@@ -91,7 +91,7 @@ class CsvReader(FileReader[CsvOptions]):
         def watched() -> Iterator[Block]:
             nonlocal ends_cleanly
             for block in blocks:
-                ends_cleanly = block.data.endswith(b"\n") and not block.is_open
+                ends_cleanly = block.data[-1:].to_pybytes() == b"\n" and not block.is_open
                 yield block
 
         for parsed in in_order(work, watched(), threads=stream.parallelism, window_bytes=stream.batch_bytes):
@@ -127,7 +127,7 @@ class CsvReader(FileReader[CsvOptions]):
         if delimiter == "auto":
             blocks = RecordBlocks(file, options, options.dialect(","), block_bytes=_SNIFF_BYTES)
             blocks.skip_lines(options.skip_rows)
-            delimiter = sniff_delimiter(blocks.peek(_SNIFF_BYTES), file.name)
+            delimiter = sniff_delimiter(blocks.peek(_SNIFF_BYTES).to_pybytes(), file.name)
         elif delimiter is None:
             delimiter = "\t" if without_packing(file.name.lower()).endswith(".tsv") else ","
         return options.dialect(delimiter)
@@ -138,7 +138,7 @@ class CsvReader(FileReader[CsvOptions]):
         if isinstance(options.header, list):
             return options.header
         if not options.header:
-            ahead = blocks.peek(_SAMPLE_STEP_BYTES)
+            ahead = blocks.peek(_SAMPLE_STEP_BYTES).to_pybytes()
             return [f"column_{at}" for at, _ in enumerate(_first_cells(ahead, dialect, file.name), 1)]
         line = blocks.line
         record = blocks.next_record()
@@ -181,7 +181,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _never_closed(block: Block, parser: BlockParser) -> Parsed:
-    text = block.data.decode(errors="replace").rstrip("\r\n")
+    text = block.data.to_pybytes().decode(errors="replace").rstrip("\r\n")
     record = Malformed(0, "a quote is opened and never closed", text)
     empty = pa.RecordBatch.from_pylist([], schema=pa.schema([(name, pa.string()) for name in parser.columns]))
     return Parsed(empty, line_count(block.data), malformed=[record])

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from dativo_ingest.sources.csv_options import CsvOptions
 from dativo_ingest.sources.csv_records import Dialect, cut, first_record_end, line_count
 from dativo_ingest.sources.file_opening import ByteStream, OpenedFile
 from dativo_plugin_sdk import DataFormatError
 
-_BOM = codecs.BOM_UTF8
+_LEAST_READ_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Block:
     """Whole records as UTF-8; ``is_open`` marks a last record whose quote is never closed."""
 
-    data: bytes
+    data: pa.Buffer
     is_open: bool = False
 
 
@@ -34,36 +36,38 @@ START = Start(byte=0, line=1)
 
 
 class Utf8Stream:
-    """A stream's text as UTF-8, without a byte order mark; UTF-8 itself is passed on unseen."""
+    """A stream's text as UTF-8; UTF-8 itself is passed on unseen."""
 
-    def __init__(self, stream: ByteStream, encoding: str, *, name: str, at_start: bool = True) -> None:
+    def __init__(self, stream: ByteStream, encoding: str, name: str) -> None:
         self._stream = stream
         self._name = name
         self._encoding = encoding
         is_utf8 = encoding in ("utf-8", "utf-8-sig", "ascii")
         self._decoder = None if is_utf8 else codecs.getincrementaldecoder(encoding)()
-        self._at_start = at_start
         self._taken_bytes = 0
+        self._decoded = b""
 
-    def read(self, size_bytes: int) -> bytes:
-        """Read about ``size_bytes``; nothing more is ``b""``.
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` from its beginning, as far as is convenient; nothing at all only at the end.
 
         Raises:
             DataFormatError: The bytes are not of the encoding.
         """
-        while True:
-            raw = self._stream.read(size_bytes)
-            data = raw if self._decoder is None else self._decode(raw)
+        if self._decoder is None:
+            return self._stream.readinto(view)
+        while not self._decoded:
+            raw = self._stream.read(len(view))
+            self._decoded = self._decode(raw, self._decoder)
             self._taken_bytes += len(raw)
-            if self._at_start and data:
-                data, self._at_start = data.removeprefix(_BOM), False
-            if data or not raw:
-                return data
+            if not raw:
+                break
+        taken, self._decoded = self._decoded[: len(view)], self._decoded[len(view) :]
+        view[: len(taken)] = taken
+        return len(taken)
 
-    def _decode(self, raw: bytes) -> bytes:
-        assert self._decoder is not None  # noqa: S101  read has looked
+    def _decode(self, raw: bytes, decoder: codecs.IncrementalDecoder) -> bytes:
         try:
-            return self._decoder.decode(raw, final=not raw).encode()
+            return decoder.decode(raw, final=not raw).encode()
         except UnicodeError as error:  # a surrogate may also fail to be encoded
             at = self._taken_bytes + getattr(error, "start", 0)
             raise DataFormatError(
@@ -75,6 +79,9 @@ class Utf8Stream:
 
 class RecordBlocks:
     """Cuts a file into blocks of whole records; a record larger than a block makes its block grow.
+
+    Blocks lie in Arrow's memory and are handed on without a copy: fresh memory for every block costs a tenth of the
+    parser's time in page faults.
 
     Args:
         file: The file.
@@ -93,35 +100,35 @@ class RecordBlocks:
         block_bytes: int,
         start: Start = START,
     ) -> None:
-        stream = file.stream(start.byte)
-        self._stream = Utf8Stream(stream, options.encoding, name=file.name, at_start=start.byte == 0)
+        self._stream = Utf8Stream(file.stream(start.byte), options.encoding, file.name)
         self._name = file.name
         self._dialect = dialect
         self._block_bytes = block_bytes
         self._max_bytes = max(block_bytes, options.max_record_mb * 2**20)
-        self._rest = b""
+        self._rest = pa.py_buffer(b"")
+        self._may_have_bom = start.byte == 0
         self._ended = False
         self.line = start.line
 
-    def peek(self, size_bytes: int) -> bytes:
-        """Give the next bytes, about ``size_bytes`` of them, without taking them."""
-        while len(self._rest) < size_bytes and self._fill(size_bytes - len(self._rest)):
+    def peek(self, size_bytes: int) -> pa.Buffer:
+        """Give the next bytes, ``size_bytes`` of them or all there are, without taking them."""
+        while self._rest.size < size_bytes and self._fill(size_bytes - self._rest.size):
             pass
         return self._rest
 
     def skip_lines(self, count: int) -> None:
         """Leave out lines, whatever is in them."""
         for _ in range(count):
-            while (at := self._rest.find(b"\n")) < 0 and self._fill(self._block_bytes):
+            while (at := self._rest.to_pybytes().find(b"\n")) < 0 and self._fill(self._block_bytes):
                 self._refuse_if_endless()
-            self._take(at + 1 if at >= 0 else len(self._rest))
+            self._take(at + 1 if at >= 0 else self._rest.size)
 
     def next_record(self) -> bytes | None:
         """Take one record that is not blank, line end included; None at the file's end."""
         while True:
             while (end := first_record_end(self._rest, self._dialect)) == 0 and self._fill(self._block_bytes):
                 self._refuse_if_endless()
-            record = self._take(end or len(self._rest))
+            record = self._take(end or self._rest.size)
             if not record:
                 return None
             if record.strip(b"\r\n"):
@@ -131,25 +138,28 @@ class RecordBlocks:
         """Yield what is left; ``line`` is for the caller to move on."""
         ask = self._block_bytes
         while True:
-            missing = self._block_bytes - len(self._rest)
+            missing = self._block_bytes - self._rest.size
             self._fill(missing if missing > 0 else ask)
-            found = cut(self._rest, self._dialect) if self._rest else None
-            if found is None:
-                return
-            end = len(self._rest) if self._ended and not found.in_quotes else found.end
+            if not self._rest.size:
+                if self._ended:
+                    return
+                continue
+            found = cut(self._rest, self._dialect)
+            end = self._rest.size if self._ended and not found.in_quotes else found.end
             if end:
-                data, self._rest, ask = self._rest[:end], self._rest[end:], self._block_bytes
-                yield Block(data)
+                block, self._rest = self._rest.slice(0, end), self._rest.slice(end)
+                ask = self._block_bytes
+                yield Block(block)
             elif not self._ended:
                 self._refuse_if_endless()
-                ask = len(self._rest)  # grow by doubling: each byte is looked at a few times only
+                ask = self._rest.size  # grow by doubling: each byte is looked at a few times only
                 continue
-            if self._ended and self._rest:
-                data, self._rest = self._rest, b""
-                yield Block(data, is_open=True)
+            if self._ended and self._rest.size:
+                block, self._rest = self._rest, self._rest.slice(0, 0)
+                yield Block(block, is_open=True)
 
     def _take(self, end: int) -> bytes:
-        taken, self._rest = self._rest[:end], self._rest[end:]
+        taken, self._rest = self._rest.slice(0, end).to_pybytes(), self._rest.slice(end)
         self.line += line_count(taken)
         return taken
 
@@ -157,13 +167,21 @@ class RecordBlocks:
         """Read more; say whether there was any."""
         if self._ended:
             return False
-        more = self._stream.read(size_bytes)
-        self._ended = not more
-        self._rest = self._rest + more if self._rest else more
+        have = self._rest.size
+        whole = pa.allocate_buffer(have + max(size_bytes, _LEAST_READ_BYTES))
+        view = memoryview(whole).cast("B")
+        view[:have] = memoryview(self._rest).cast("B")
+        more = self._stream.readinto(view[have:])
+        self._rest = whole.slice(0, have + more)
+        if self._may_have_bom and more:
+            self._may_have_bom = False
+            if self._rest.slice(0, 3).to_pybytes() == codecs.BOM_UTF8:
+                self._rest = self._rest.slice(3)
+        self._ended = more == 0
         return not self._ended
 
     def _refuse_if_endless(self) -> None:
-        if len(self._rest) > self._max_bytes:
+        if self._rest.size > self._max_bytes:
             raise DataFormatError(
                 f"{self._name}:{self.line}: a record is longer than {self._max_bytes >> 20} MB",
                 details={"path": self._name, "line": self.line},

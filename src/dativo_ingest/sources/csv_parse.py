@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
 from dativo_ingest.sources.csv_options import CsvOptions
-from dativo_ingest.sources.csv_records import Dialect, line_count, record_lines
+from dativo_ingest.sources.csv_records import Dialect, Octets, line_count, record_lines
 
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
@@ -64,16 +64,16 @@ class BlockParser:
         """Name the columns that are read, in the schema's order."""
         return list(self._kinds)
 
-    def parse(self, data: bytes) -> Parsed:
+    def parse(self, data: pa.Buffer) -> Parsed:
         """Parse whole records of UTF-8."""
         bad: list[pacsv.InvalidRow] = []
         try:
             table = self._typed(data, bad)
         except pa.ArrowInvalid:  # some cell is not of its column's type, or no UTF-8
-            return self._cell_by_cell(data)
+            return self._cell_by_cell(data.to_pybytes())
         return self._numbered(_batch(table), data, bad)
 
-    def _typed(self, data: bytes, bad: list[pacsv.InvalidRow]) -> pa.Table:
+    def _typed(self, data: pa.Buffer, bad: list[pacsv.InvalidRow]) -> pa.Table:
         if not (self._quoted_nulls and self._texts and self._others):
             return self._read(data, self._kinds, bad, quoted_nulls=self._quoted_nulls and not self._texts)
         # Arrow takes quoted nulls for nulls in all columns or in none.
@@ -82,7 +82,7 @@ class BlockParser:
         return pa.table({name: (texts if name in self._texts else others)[name] for name in self._kinds})
 
     def _read(
-        self, data: bytes, kinds: dict[str, pa.DataType], bad: list[pacsv.InvalidRow], *, quoted_nulls: bool
+        self, data: Octets, kinds: dict[str, pa.DataType], bad: list[pacsv.InvalidRow], *, quoted_nulls: bool
     ) -> pa.Table:
         options = self._options
 
@@ -169,12 +169,12 @@ class BlockParser:
         return Parsed(batch.take(good), parsed.line_count, lines, [*parsed.malformed, *broken.values()])
 
     def _numbered(
-        self, batch: pa.RecordBatch, data: bytes, bad: Sequence[pacsv.InvalidRow], *, broken: bool = False
+        self, batch: pa.RecordBatch, data: Octets, bad: Sequence[pacsv.InvalidRow], *, broken: bool = False
     ) -> Parsed:
         """Work out lines: of malformed records always, of rows where they do not go in step with the lines."""
         ends = line_count(data)
         records = batch.num_rows + len(bad)
-        if ends + (not data.endswith((b"\n", b"\r"))) == records and not bad:
+        if ends + (bytes(data[len(data) - 1 :]) not in (b"\n", b"\r")) == records and not bad:
             return Parsed(batch, ends)
         lines = record_lines(data, self._dialect)
         numbers = [row.number - 1 for row in bad if row.number is not None]
@@ -251,11 +251,11 @@ def read_as(kind: pa.DataType) -> pa.DataType:
 def _in_plain_spelling(cells: pa.Array[Any], kind: pa.DataType, options: CsvOptions) -> pa.Array[Any]:
     """Rewrite cells in the spelling that a cast from text knows; those it cannot be told of stay as they are."""
     if options.decimal_point != "." and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        return pc.replace_substring(cells, pattern=options.decimal_point, replacement=".")
+        cells = pc.replace_substring(cells, pattern=options.decimal_point, replacement=".")
     if pa.types.is_boolean(kind) and (options.true_values or options.false_values):
         yes = pc.is_in(cells, value_set=pa.array(options.true_values or _TRUE, pa.string()))
         no = pc.is_in(cells, value_set=pa.array(options.false_values or _FALSE, pa.string()))
-        return pc.if_else(yes, "true", pc.if_else(no, "false", cells))
+        cells = pc.if_else(yes, "true", pc.if_else(no, "false", cells))
     if pa.types.is_timestamp(kind):
         for form in options.timestamp_formats:
             moments = pc.strptime(cells, format=form, unit=kind.unit, error_is_null=True)

@@ -146,6 +146,20 @@ class ByteStream:
         except OSError as error:
             raise self._broken(error) from error
 
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` from its beginning, less of it only at the end; say how many bytes.
+
+        Raises:
+            DataFormatError: As `read`.
+        """
+        if not self._is_packed:
+            with self._file.translated():
+                return int(self._unpacked.readinto(view))
+        try:
+            return int(self._unpacked.readinto(view))
+        except OSError as error:
+            raise self._broken(error) from error
+
     def _broken(self, error: OSError) -> Exception:
         text, packing, at = str(error), self._file.packing, self._raw.tell()
         if "AWS Error" in text or error.errno is not None:
