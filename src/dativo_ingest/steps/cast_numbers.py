@@ -1,15 +1,14 @@
-"""Lossless casts between integers, floats, decimals and booleans."""
+"""Lossless casts from integers and floats."""
 
 from __future__ import annotations
-
-from decimal import Decimal
 
 import pyarrow as pa
 
 from dativo_ingest.steps import cast_text
 from dativo_ingest.steps.arrow import Array, DataType, pc
-from dativo_ingest.steps.cast_decimals import MAX_DIGITS, bounds, decimal_to_decimal
+from dativo_ingest.steps.cast_decimals import decimal_to_decimal
 from dativo_ingest.steps.masks import Cast, cast_except, found, outside
+from dativo_ingest.steps.number_limits import bounds
 
 _EXACT_INTEGERS = {16: 2**11, 32: 2**24, 64: 2**53}
 """The largest n of each float width for which every integer up to n is exact."""
@@ -36,8 +35,8 @@ def int_to_float(array: Array, to: DataType) -> Cast:
 
 def int_to_decimal(array: Array, to: DataType) -> Cast:
     """Take integers that have no more digits than the decimal leaves before its point."""
-    scale = max(min(to.scale, MAX_DIGITS - 20), 0)
-    return decimal_to_decimal(pc.cast(array, pa.decimal256(MAX_DIGITS, scale)), to)
+    digits = len(str(bounds(array.type)[1]))
+    return decimal_to_decimal(pc.cast(array, pa.decimal128(digits, 0)), to)
 
 
 def int_to_bool(array: Array, to: DataType) -> Cast:
@@ -71,23 +70,3 @@ def float_to_float(array: Array, to: DataType) -> Cast:
 def float_to_decimal(array: Array, to: DataType) -> Cast:
     """Take values whose shortest text, the one everybody prints, fits the decimal exactly: 12.34, not 0.1 + 0.2."""
     return cast_text.to_decimal(pc.cast(array, pa.string()), to)
-
-
-def decimal_to_int(array: Array, to: DataType) -> Cast:
-    """Take integral values within range."""
-    low, high = bounds(to)
-    wide = pc.cast(array, pa.decimal256(MAX_DIGITS, array.type.scale))
-    digits_before = MAX_DIGITS - array.type.scale
-    bad = pc.not_equal(pc.floor(wide), wide)
-    if digits_before >= len(str(high)):
-        bad = pc.or_(bad, outside(wide, Decimal(low), Decimal(high)))
-    return cast_except(array, to, bad)
-
-
-def decimal_to_float(array: Array, to: DataType) -> Cast:
-    """Take values that the float's shortest text gives back: 12.34, not seventeen digits."""
-    cast = pc.cast(pc.cast(array, pa.string()), to)
-    back, lost = float_to_decimal(cast, array.type)
-    same = pc.equal(back, array) if lost is None else pc.and_(pc.equal(back, array), pc.invert(lost))
-    bad = found(pc.and_(pc.is_valid(array), pc.invert(pc.fill_null(same, False))))  # noqa: FBT003  a value
-    return (cast, None) if bad is None else cast_except(cast, to, bad)

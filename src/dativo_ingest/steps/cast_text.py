@@ -17,8 +17,9 @@ timestamp   a date, or a date, ``T`` or a space, and ``23``, ``23:59``, ``23:59:
 ==========  ==========================================================================================================
 
 Fraction digits beyond the unit must be zeros. Spaces and tabs around numbers, dates and times do not count. The one
-thing that the CSV reader takes and this does not is a decimal with too many digits before the point, which `conform`
-finds in the parsed column.
+thing that the CSV reader takes and this does not is a decimal with too many digits before the point: where precision
+and scale are at most 38 together `conform` finds it in the parsed column; beyond that the CSV reader overflows (7 is
+0.19... in a decimal(38,38)), and such a column must be read as text.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ from decimal import Decimal, localcontext
 import pyarrow as pa
 
 from dativo_ingest.steps.arrow import Array, DataType, pc
-from dativo_ingest.steps.cast_decimals import MAX_DIGITS, bounds, decimal_to_decimal
 from dativo_ingest.steps.masks import Cast, cast_except, either, found, keep, null_where, outside
+from dativo_ingest.steps.number_limits import MAX_DIGITS, bounds
 
 _HEX = r"^0[xX][0-9a-fA-F]+$"
 _INTEGER = r"^-?0*[0-9]{1,20}$"
 _FLOAT = r"(?i)^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$|^[+-]?(nan(\([a-z0-9_]*\))?|inf|infinity)$"
 _DECIMAL = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_SHORT_DECIMAL = r"^[+-]?[0-9.]{1,37}$"
-_PLAIN_DECIMAL = r"^[+-]?0*[0-9]{0,38}\.?[0-9]{0,38}$"
+_DECIMAL128_DIGITS = 38
 _BOOLEAN = r"(?i)^(true|false|0|1)$"
 _LEAP = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
 _DATE = (
@@ -88,23 +88,32 @@ def to_time(array: Array, to: DataType) -> Cast:
 
 
 def to_decimal(array: Array, to: DataType) -> Cast:
-    """Read decimals; not by Arrow's own cast alone, which wraps around beyond 38 digits (39 nines give -208...)."""
+    """Read decimals.
+
+    Not by Arrow's own cast where the digits written and those of the scale are more than 38 together: it does not look
+    at what it multiplies, and 39 nines become -208..., as 7 becomes 0.19... in a decimal(38,38).
+    """
     text = pc.utf8_trim(_plain(array), characters=" \t")
-    if pc.all(pc.match_substring_regex(text, _SHORT_DECIMAL), min_count=0).as_py():
+    safe_digits = _DECIMAL128_DIGITS - to.scale
+    if (
+        safe_digits > 0
+        and pc.all(pc.match_substring_regex(text, rf"^[+-]?[0-9.]{{1,{safe_digits}}}$"), min_count=0).as_py()
+    ):
         try:
             return pc.cast(text, to), None
         except pa.ArrowInvalid:
             pass
-    bad = _unlike(text, _DECIMAL)
-    odd = found(pc.and_not(_unlike(text, _PLAIN_DECIMAL), bad))
-    if odd is not None:
-        spelt = pa.array([_positional(value, to) for value in text.filter(odd).to_pylist()], text.type)
-        text = pc.replace_with_mask(text, odd, spelt)
-        bad = pc.or_(pc.fill_null(bad, False), pc.and_(odd, pc.is_null(text)))  # noqa: FBT003  a value
-    scale = 38 if to.precision <= 38 else to.scale  # noqa: PLR2004  the digits of a decimal128
-    wide, more = keep(null_where(text, found(bad)), pa.decimal256(MAX_DIGITS, scale))
-    cast, last = decimal_to_decimal(wide, to)
-    return cast, either(either(found(bad), more), last)
+    spelt = pc.match_substring_regex(text, _DECIMAL)
+    odd = found(pc.and_(spelt, pc.match_substring_regex(text, "[eE]")))
+    if odd is not None:  # exponents are rare: one by one, and rewritten without
+        positional = pa.array([_positional(value, to) for value in text.filter(odd).to_pylist()], text.type)
+        text = pc.replace_with_mask(text, odd, positional)
+    whole, scale = to.precision - to.scale, to.scale
+    fits = pc.match_substring_regex(text, rf"^[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}}0*)?$")
+    bad = pc.invert(pc.and_(spelt, pc.fill_null(fits, pc.is_null(array))))
+    text = pc.replace_substring_regex(text, r"^([+-]?)0+([0-9])", r"\1\2")
+    text = pc.replace_substring_regex(text, rf"(\.[0-9]{{{scale}}})0+$" if scale else r"(\.)0*$", r"\1")
+    return cast_except(text, to, bad)
 
 
 def to_duration(array: Array, to: DataType) -> Cast:
@@ -201,7 +210,7 @@ def _without_zeros(text: Array, digits: int) -> Array:
 
 
 def _positional(value: str, to: DataType) -> str | None:
-    """Write a decimal without exponent and without digits beyond the type's; None where it does not fit."""
+    """Write a decimal without exponent; None where it has more digits than the type on either side of the point."""
     with localcontext(prec=len(value) + 2 * MAX_DIGITS):
         number = Decimal(value)
         if number and not -MAX_DIGITS <= number.adjusted() < to.precision - to.scale:

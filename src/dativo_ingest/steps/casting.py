@@ -29,11 +29,11 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from dativo_ingest.steps import cast_numbers, cast_text, cast_times
+from dativo_ingest.steps import cast_decimals, cast_numbers, cast_text, cast_times
 from dativo_ingest.steps.arrow import Array, DataType, Field, pc
-from dativo_ingest.steps.cast_decimals import MAX_DIGITS, decimal_to_decimal, over_precision
 from dativo_ingest.steps.json_text import json_texts
 from dativo_ingest.steps.masks import Cast, cast_except, either, found, null_where, refuse
+from dativo_ingest.steps.number_limits import over_precision
 
 LOGICAL_TYPE = b"dativo.logical_type"
 """The field metadata that declares a string column to hold JSON (``json``)."""
@@ -144,13 +144,19 @@ def beyond_type(array: Array) -> pa.BooleanArray | None:
     else:
         return None
     if pa.types.is_decimal(array.type):
-        wide = pc.cast(array, pa.decimal256(MAX_DIGITS, array.type.scale))
-        return found(over_precision(wide, array.type.precision - array.type.scale))
+        return found(over_precision(array))
     if pa.types.is_time(array.type):
         units = pc.cast(pc.cast(array, pa.int32() if array.type.bit_width == 32 else pa.int64()), pa.int64())  # noqa: PLR2004
         day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
         return found(pc.or_(pc.less(units, 0), pc.greater_equal(units, day)))
-    return found(pa.array([not _is_valid(array.slice(index, 1)) for index in range(len(array))], pa.bool_()))
+    bad: pa.BooleanArray | None = None
+    if pa.types.is_struct(array.type):
+        for index in range(array.type.num_fields):
+            bad = either(bad, beyond_type(pc.struct_field(array, [index])))
+        return bad
+    for _, elements in _elements(array):
+        bad = either(bad, _by_parent(array, beyond_type(elements)))
+    return bad
 
 
 def nested_nulls(array: Array) -> pa.BooleanArray | None:
@@ -186,14 +192,6 @@ def _can_be_beyond(to: DataType) -> bool:
     if pa.types.is_nested(to):
         return any(_can_be_beyond(to.field(index).type) for index in range(to.num_fields))
     return pa.types.is_decimal(to) or pa.types.is_time(to)
-
-
-def _is_valid(array: Array) -> bool:
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _to_extension(array: Array, to: DataType) -> Cast:
@@ -234,14 +232,16 @@ def _list(array: Array, to: DataType) -> Cast:
     field = to.value_field
     values, wrong = cast_lossless(pc.list_flatten(array), field.type, as_json=is_json(field))
     bad = _by_parent(array, wrong)
-    between = pa.large_list(field)
-    cast = pa.LargeListArray.from_arrays(  # type: ignore[call-overload]  # the stubs know one type of element at a time
-        _offsets(array), values, type=between, mask=pc.is_null(array)
+    offsets, absent = _offsets(array), pc.is_null(array)
+    if pa.types.is_list(to):
+        plain: Array = pa.ListArray.from_arrays(pc.cast(offsets, pa.int32()), values, type=to, mask=absent)
+        return null_where(plain, bad), bad
+    cast: Array = pa.LargeListArray.from_arrays(  # type: ignore[call-overload]  # the stubs know few element types
+        offsets, values, type=pa.large_list(field), mask=absent
     )
     if pa.types.is_fixed_size_list(to):
-        length = found(pc.not_equal(pc.list_value_length(array), to.list_size))
-        bad = either(bad, length)
-    return cast_except(cast, to, bad) if bad is not None else (pc.cast(cast, to), None)
+        bad = either(bad, found(pc.not_equal(pc.list_value_length(array), to.list_size)))
+    return cast_except(cast, to, bad)
 
 
 def _map(array: Array, to: DataType) -> Cast:
@@ -288,9 +288,9 @@ _CASTS: dict[tuple[str, str], Callable[[Array, DataType], Cast]] = {
     ("float", "int"): cast_numbers.float_to_int,
     ("float", "float"): cast_numbers.float_to_float,
     ("float", "decimal"): cast_numbers.float_to_decimal,
-    ("decimal", "int"): cast_numbers.decimal_to_int,
-    ("decimal", "float"): cast_numbers.decimal_to_float,
-    ("decimal", "decimal"): decimal_to_decimal,
+    ("decimal", "int"): cast_decimals.decimal_to_int,
+    ("decimal", "float"): cast_decimals.decimal_to_float,
+    ("decimal", "decimal"): cast_decimals.decimal_to_decimal,
     ("text", "int"): cast_text.to_int,
     ("text", "float"): cast_text.to_float,
     ("text", "decimal"): cast_text.to_decimal,
