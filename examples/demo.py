@@ -10,6 +10,7 @@ from pathlib import Path
 from pyiceberg.catalog.sql import SqlCatalog
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 HERE = Path(__file__).parent
@@ -47,7 +48,7 @@ def show(catalog: SqlCatalog, table: str, columns: tuple[str, ...], *, limit: in
     for name in columns:
         shown.add_column(name, overflow="fold")
     for row in rows.select(columns).to_pylist():
-        shown.add_row(*("" if value is None else str(value) for value in row.values()))
+        shown.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
     Console(width=110).print(shown)
 
 
