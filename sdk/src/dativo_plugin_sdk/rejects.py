@@ -8,16 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-REJECTED_SCHEMA = pa.schema(
-    [
-        pa.field("column", pa.string()),
-        pa.field("rule", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("row", pa.string(), nullable=False),
-        pa.field("source", pa.string()),
-        pa.field("line", pa.int64()),
-    ]
-)
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("column", pa.string()),
+    pa.field("rule", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("row", pa.string(), nullable=False),
+    pa.field("source", pa.string()),
+    pa.field("line", pa.int64()),
+]
+REJECTED_SCHEMA = pa.schema(_FIELDS)
 """``column`` at fault (null: the row as a whole), ``rule`` broken (``type``, ``required``, ``malformed``, ...), a
 ``reason`` for people, the original ``row`` as JSON (a malformed line as a JSON string), ``source`` (a file or page)
 and ``line`` (from 1) where known."""

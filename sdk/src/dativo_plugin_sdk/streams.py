@@ -62,7 +62,7 @@ class Rows:
     source: str | None = None
     first_line: int | None = None
     source_bytes: int = 0
-    lines: pa.Array | None = None
+    lines: pa.Array[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.registry.plugin_loader import PluginLoader, check_versions
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
@@ -31,7 +31,7 @@ class Connector:
     name: str
     version: str
     built_in: bool
-    plugin: type
+    plugin: type[Any]
 
 
 def known(kind: Kind) -> list[str]:
