@@ -62,11 +62,15 @@ class ParquetReader(FileReader[ParquetOptions]):
 def _open(file: OpenedFile, metadata: pq.FileMetaData, columns: Sequence[str]) -> pq.ParquetFile:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     largest = max((_packed_bytes(group) for group in groups), default=0)
-    if file.name.startswith("s3://") and largest <= _READ_AHEAD_BYTES:
-        return pq.ParquetFile(file.seekable(), metadata=metadata, pre_buffer=True)
-    buffer_bytes = _BUFFERS_BYTES // max(1, len(columns))
-    buffer_bytes = max(_BUFFER_BYTES.start, min(buffer_bytes, _BUFFER_BYTES[-1]))
-    return pq.ParquetFile(file.seekable(), metadata=metadata, buffer_size=buffer_bytes)
+    is_fetched_whole = file.name.startswith("s3://") and largest <= _READ_AHEAD_BYTES
+    buffer_bytes = max(_BUFFER_BYTES.start, min(_BUFFERS_BYTES // max(1, len(columns)), _BUFFER_BYTES[-1]))
+    return pq.ParquetFile(
+        file.seekable(),
+        metadata=metadata,
+        pre_buffer=is_fetched_whole,
+        buffer_size=0 if is_fetched_whole else buffer_bytes,
+        page_checksum_verification=True,
+    )
 
 
 def _batches(
