@@ -34,6 +34,7 @@ _PLAIN: dict[str, type[Transform[Any, Any]]] = {
     "hour": HourTransform,
     "identity": IdentityTransform,
 }
+_MAX_NUMBER = 2**31  # Iceberg spec, "Partition Transforms": numbers of buckets and widths are ints
 _KNOWN = "year(c), month(c), day(c), hour(c), bucket(n, c), truncate(n, c), or a column's name"
 
 
@@ -68,9 +69,10 @@ def _parse_transform(text: str, schema: Schema) -> tuple[Transform[Any, Any], st
     kind, number, column = call.group(1).lower(), call.group(2), call.group(3)
     if kind in _PLAIN and number is None:
         return _PLAIN[kind](), column, "" if kind == "identity" else f"_{kind}"
-    if kind == "bucket" and number is not None and int(number) > 0:
+    fits = number is not None and 0 < int(number) < _MAX_NUMBER
+    if kind == "bucket" and fits:
         return BucketTransform(int(number)), column, f"_bucket_{number}"
-    if kind == "truncate" and number is not None and int(number) > 0:
+    if kind == "truncate" and fits:
         return TruncateTransform(int(number)), column, f"_trunc_{number}"
     raise InvalidConfigError(f"partition_by {text!r} is no partition transform", hint=f"known are {_KNOWN}")
 
