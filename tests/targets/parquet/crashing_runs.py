@@ -1,0 +1,177 @@
+"""Runs that die: started as a process of its own, so that it may fork before Arrow has threads.
+
+``crashing_runs.py every-step LAKE WRITE`` dies at the first thing asked of the operating system, then at the second.
+``crashing_runs.py kill LAKE COUNT SEED`` kills runs at random moments.
+
+After each death a whole run follows. stdout is a JSON list of what was found wrong; it ends when a run gets through.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dativo_ingest.targets import parquet_manifest
+from dativo_ingest.targets.parquet import ParquetWriter
+from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
+
+ROWS = 500 if "every-step" in sys.argv else 50_000
+BATCHES = 4
+STEPS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "fcntl.flock"})
+
+
+def run(lake: Path, name: str, run_id: str, write: str, goal: int) -> None:
+    """Bring the table to generation ``goal`` if it is not there yet."""
+    writer = ParquetWriter(
+        TargetConfig(type="parquet", connection={"path": str(lake)}, options={"target_file_mb": ROWS / 100_000})
+    )
+    table = writer.table(
+        TableSpec(name=name, namespace=None, job="j", stream="s", run_id=run_id, write=write, buffer_bytes=ROWS * 40)
+    )
+    before = table.load_state()
+    if before.generation < goal:
+        schema = pa.schema({"generation": pa.int64(), "id": pa.int64()})
+        table.open(schema)
+        table.quarantine(pa.record_batch({"reason": [run_id]}))
+        for number in range(BATCHES):
+            ids = pa.array(range(number * ROWS, (number + 1) * ROWS))
+            table.write(pa.RecordBatch.from_arrays([pa.array([goal] * ROWS), ids], schema=schema))
+        table.commit(CommitRequest(f"{run_id}-{goal}", before.generation, {"at": goal}, "2026-01-01T00:00:00Z"))
+    writer.close()
+
+
+def problems(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
+    """Compare the table with what it must be: ``clean`` also asks that no other file is left."""
+    found: list[str] = []
+    folder = lake / name
+    manifest = parquet_manifest.latest(folder)
+    generation = manifest.state("dativo.state.j/s").generation
+    if clean and generation != goal:
+        found.append(f"generation {generation}, not {goal}")
+    table = pa.concat_tables([pq.read_table(folder / file.path) for file in manifest.files] or [pa.table({"id": []})])
+    loads = [generation] if write == "overwrite" else range(1, generation + 1)
+    whole = {(load, BATCHES * ROWS, BATCHES * ROWS, 0, BATCHES * ROWS - 1) for load in loads if load}
+    if whole != (per_load(table) if table.num_rows else set()):
+        found.append(f"loads {per_load(table)}, not {whole}")
+    rejected = sum(file.rows for file in manifest.quarantine)
+    if rejected != generation:
+        found.append(f"{rejected} rejected rows, not {generation}")
+    for top, live in ((folder, manifest.files), (lake / f"{name}__quarantine", manifest.quarantine)):
+        files = {path.relative_to(top).as_posix() for path in top.rglob("*.parquet*")}
+        missing = {file.path for file in live} - files
+        found += [f"missing {path}" for path in missing]
+        if clean:
+            found += [f"left over {path}" for path in files - {file.path for file in live}]
+            found += [f"left over {path.name}" for path in folder.rglob("*.part")]
+            found += [f"left over {path.name}" for path in folder.rglob("*.run")]
+    return found
+
+
+def per_load(table: pa.Table) -> set[tuple[int, ...]]:
+    """Count each load's rows and distinct ids, and find the ends of the ids."""
+    ask = [("id", "count"), ("id", "count_distinct"), ("id", "min"), ("id", "max")]
+    return set(
+        zip(*(column.to_pylist() for column in table.group_by("generation").aggregate(ask).columns), strict=True)
+    )
+
+
+def in_child(work: Callable[[], None], *, kill_after_s: float | None = None) -> bool:
+    """Do the work in a child; say whether it got through."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  it must not run on in the parent's place
+            print(repr(error), file=sys.stderr)  # noqa: T201  the test shows it
+            os._exit(3)
+        os._exit(0)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def die_at(step: int) -> None:
+    """Leave at the given number of calls to the operating system, without any clean-up."""
+    left = step
+
+    def watch(event: str, _arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in STEPS:
+            left -= 1
+            if left < 0:
+                os._exit(9)
+
+    sys.addaudithook(watch)
+
+
+def checked(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
+    """Look for problems in a child, as reading starts threads."""
+    reader, sender = os.pipe()
+
+    def look() -> None:
+        os.write(sender, json.dumps(problems(lake, name, write, goal, clean=clean)).encode()[:4000])
+
+    done = in_child(look)
+    os.close(sender)
+    with os.fdopen(reader) as stream:
+        text = stream.read()
+    return json.loads(text) if done else ["the table could not be read"]
+
+
+def every_step(lake: Path, write: str) -> tuple[int, list[str]]:
+    found: list[str] = []
+    step = 0
+    while True:
+        name = f"t{step}"
+        in_child(lambda: run(lake, name, "first", write, 1))  # noqa: B023  called at once
+
+        def dying() -> None:
+            die_at(step)  # noqa: B023  called at once
+            run(lake, name, "dying", write, 2)  # noqa: B023
+
+        through = in_child(dying)
+        found += [f"step {step}, dead: {each}" for each in checked(lake, name, write, 2, clean=False)]
+        if not in_child(lambda: run(lake, name, "next", write, 2)):  # noqa: B023
+            found.append(f"step {step}: the next run failed")
+        # A run that finds its goal reached opens nothing; the one after it does, and sweeps.
+        if not in_child(lambda: run(lake, name, "last", write, 3)):  # noqa: B023
+            found.append(f"step {step}: the last run failed")
+        found += [f"step {step}, after: {each}" for each in checked(lake, name, write, 3, clean=True)]
+        if through:
+            return step, found
+        step += 1
+
+
+def kills(lake: Path, count: int, seed: int) -> tuple[int, list[str]]:
+    chance = random.Random(seed)
+    started_s = time.monotonic()
+    in_child(lambda: run(lake, "t", "warm", "append", 1))
+    whole_s = time.monotonic() - started_s
+    found: list[str] = []
+    for number in range(count):
+        goal = number + 2
+        in_child(
+            lambda: run(lake, "t", f"killed-{goal}", "append", goal),  # noqa: B023  called at once
+            kill_after_s=chance.uniform(0, whole_s * 1.1),
+        )
+        found += [f"kill {number}: {each}" for each in checked(lake, "t", "append", goal, clean=False)]
+        if not in_child(lambda: run(lake, "t", f"next-{goal}", "append", goal)):  # noqa: B023
+            found.append(f"kill {number}: the next run failed")
+    in_child(lambda: run(lake, "t", "last", "append", count + 2))
+    return count, found + checked(lake, "t", "append", count + 2, clean=True)
+
+
+if __name__ == "__main__":
+    how, where, what = sys.argv[1:4]
+    steps, wrong = every_step(Path(where), what) if how == "every-step" else kills(Path(where), int(what), 7)
+    print(json.dumps({"steps": steps, "wrong": wrong}))  # noqa: T201

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dativo_ingest.targets import parquet_manifest
+from dativo_ingest.targets.parquet import read_dataset
+from dativo_plugin_sdk import CommittedState, DataFormatError, DataNotFoundError, FencedError, InvalidConfigError
+
+ROWS = pa.record_batch({"id": [1, 2, 3], "name": ["a", None, "ü 💡"]})
+
+
+def load(table, request_of, batch=ROWS, *, generation=0, **spec):
+    writer = table(**spec)
+    writer.open(batch.schema)
+    writer.write(batch)
+    return writer.commit(request_of(generation))
+
+
+def data_files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet*")}
+
+
+def live_files(folder: Path) -> set[str]:
+    return {file.path for file in parquet_manifest.latest(folder).files}
+
+
+def test_nothing_is_there_before_the_first_commit(table, lake):
+    writer = table()
+
+    state = writer.load_state()
+
+    assert state == CommittedState()
+    assert not lake.exists()
+
+
+def test_rows_and_state_land_together(table, request_of, lake):
+    receipt = load(table, request_of)
+
+    assert (receipt.inserted, receipt.files, receipt.generation, receipt.snapshot_id) == (3, 1, 1, "1")
+    assert receipt.bytes_written == (lake / "raw/orders/run-1-0.parquet").stat().st_size
+    state = table().load_state()
+    assert (state.generation, state.state, state.commit_id) == (1, {"version": 1, "at": 0}, "commit-0")
+    assert read_dataset(lake / "raw/orders").to_table().equals(pa.table(ROWS))
+
+
+def test_no_glob_sees_a_file_before_its_commit(table, lake):
+    writer = table(target={"target_file_mb": 0.0001}, buffer_bytes=1)
+    writer.open(ROWS.schema)
+    writer.write(ROWS)
+    writer.write(ROWS)
+
+    found = list(lake.rglob("*.parquet"))
+
+    assert found == []
+    assert list(lake.rglob(".*.part"))
+    writer.abort()
+    assert not list(lake.rglob(".*.part"))
+
+
+def test_append_adds_and_overwrite_replaces(table, request_of, lake):
+    load(table, request_of)
+    load(table, request_of, generation=1, run_id="run-2")
+
+    receipt = load(table, request_of, ROWS.slice(0, 1), generation=2, run_id="run-3", write="overwrite")
+
+    assert (receipt.inserted, receipt.deleted) == (1, 6)
+    assert read_dataset(lake / "raw/orders").count_rows() == 1
+    assert data_files(lake / "raw/orders") == {"run-3-0.parquet"}
+
+
+def test_an_overwrite_without_rows_empties_the_table(table, request_of, lake):
+    load(table, request_of)
+    writer = table(run_id="run-2", write="overwrite")
+    writer.open(ROWS.schema)
+
+    writer.commit(request_of(1))
+
+    assert read_dataset(lake / "raw/orders").to_table().equals(ROWS.schema.empty_table())
+    assert data_files(lake / "raw/orders") == set()
+
+
+def test_of_two_writers_on_one_generation_the_second_is_fenced(table, request_of, lake):
+    first, second = table(run_id="run-1"), table(run_id="run-2")
+    for writer in (first, second):
+        writer.open(ROWS.schema)
+        writer.write(ROWS)
+    first.commit(request_of(0, "first"))
+
+    with pytest.raises(FencedError, match="run-1 committed generation 1"):
+        second.commit(request_of(0, "second"))
+
+    second.abort()
+    assert data_files(lake / "raw/orders") == {"run-1-0.parquet"}
+    assert table().load_state().commit_id == "first"
+
+
+def test_a_commit_of_state_alone_is_fenced_too(table, request_of, lake):
+    first, second = table(run_id="run-1"), table(run_id="run-2")
+    receipt = first.commit(request_of(0, "first"))
+
+    with pytest.raises(FencedError):
+        second.commit(request_of(0, "second"))
+
+    assert (receipt.inserted, receipt.files) == (0, 0)
+    assert table().load_state().commit_id == "first"
+    with pytest.raises(DataNotFoundError, match="no table"):
+        read_dataset(lake / "raw/orders")
+
+
+def test_committing_the_same_commit_again_lands_nothing_more(table, request_of, lake):
+    writer = table()
+    writer.open(ROWS.schema)
+    writer.write(ROWS)
+    writer.commit(request_of(0))
+
+    again = writer.commit(request_of(0))
+
+    assert again.generation == 1
+    assert read_dataset(lake / "raw/orders").count_rows() == 3
+
+
+def test_many_streams_write_one_table_and_each_keeps_its_state(table, request_of, lake):
+    writers = [table(stream=f"shard_{number}") for number in range(6)]
+    for writer in writers:
+        writer.open(ROWS.schema)
+        writer.write(ROWS)
+    threads = [threading.Thread(target=writer.commit, args=(request_of(0),)) for writer in writers]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert read_dataset(lake / "raw/orders").count_rows() == 18
+    assert [table(stream=f"shard_{number}").load_state().generation for number in range(6)] == [1] * 6
+    assert data_files(lake / "raw/orders") == live_files(lake / "raw/orders")
+
+
+def test_streams_of_one_run_that_follow_each_other_never_take_each_others_file_names(table, request_of, lake):
+    load(table, request_of, stream="a")
+
+    load(table, request_of, stream="b")
+
+    assert data_files(lake / "raw/orders") == {"run-1-0.parquet", "run-1.2-0.parquet"}
+    assert read_dataset(lake / "raw/orders").count_rows() == 6
+
+
+def test_many_writers_of_one_generation_have_one_winner(table, request_of, lake):
+    outcomes: list[str] = []
+    barrier = threading.Barrier(6)
+
+    def commit(number: int) -> None:
+        writer = table(run_id=f"run-{number}")
+        writer.open(ROWS.schema)
+        writer.write(ROWS)
+        barrier.wait()
+        try:
+            writer.commit(request_of(0, f"commit-{number}"))
+        except FencedError:
+            writer.abort()
+            outcomes.append("fenced")
+        else:
+            outcomes.append("landed")
+
+    threads = [threading.Thread(target=commit, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == ["fenced"] * 5 + ["landed"]
+    assert read_dataset(lake / "raw/orders").count_rows() == 3
+    assert data_files(lake / "raw/orders") == live_files(lake / "raw/orders")
+
+
+def test_a_writer_that_is_closed_without_commit_or_abort_leaves_no_file(table, request_of, lake):
+    load(table, request_of)
+    writer = table(run_id="run-2")
+    writer.open(ROWS.schema)
+    writer.write(ROWS)
+    writer.abort()
+    writer.abort()
+
+    assert data_files(lake / "raw/orders") == {"run-1-0.parquet"}
+    assert not list(lake.rglob("*.run"))
+
+
+def test_old_manifests_keep_their_number_and_history_only(table, request_of, lake):
+    for generation in range(4):
+        load(table, request_of, generation=generation, run_id=f"run-{generation}")
+
+    folder = lake / "raw/orders/_manifests"
+    documents = [json.loads(path.read_text()) for path in sorted(folder.iterdir())]
+    assert [document["number"] for document in documents] == [1, 2, 3, 4]
+    assert ["files" in document for document in documents] == [False, False, True, True]
+    assert documents[0]["commit"]["commit_id"] == "commit-0"
+
+
+def test_a_broken_manifest_is_a_format_error_and_never_an_empty_table(table, request_of, lake):
+    load(table, request_of)
+    (lake / "raw/orders/_manifests" / f"{1:020d}.json").write_text("{")
+
+    with pytest.raises(DataFormatError, match="not a manifest"):
+        table().load_state()
+
+
+def test_a_folder_of_foreign_parquet_files_is_refused(table, lake):
+    (lake / "raw/orders").mkdir(parents=True)
+    (lake / "raw/orders/other.parquet").touch()
+
+    with pytest.raises(InvalidConfigError, match=r"other\.parquet"):
+        table().open(ROWS.schema)
+
+
+def test_rejected_rows_land_beside_the_table_in_the_same_commit(table, request_of, lake):
+    writer = table()
+    writer.open(ROWS.schema)
+    writer.write(ROWS)
+    writer.quarantine(pa.record_batch({"rule": ["type"], "line": [7]}))
+    writer.commit(request_of(0))
+    later = table(run_id="run-2")
+    later.open(ROWS.schema)
+    later.quarantine(pa.record_batch({"rule": [5], "source": ["x.csv"]}))
+    later.commit(request_of(1))
+
+    rejects = read_dataset(lake / "raw/orders__quarantine").to_table()
+
+    assert rejects.to_pylist() == [
+        {"rule": "type", "line": 7, "source": None},
+        {"rule": "5", "line": None, "source": "x.csv"},
+    ]
+    assert table().load_state().quarantine == {
+        "table": "orders__quarantine",
+        "namespace": "raw",
+        "rows": 1,
+        "files": ["run-2-0.parquet"],
+    }
+
+
+def test_a_fenced_run_leaves_no_rejected_rows(table, request_of, lake):
+    writer, other = table(run_id="run-1"), table(run_id="run-2")
+    writer.open(ROWS.schema)
+    writer.quarantine(pa.record_batch({"rule": ["type"]}))
+    other.commit(request_of(0, "other"))
+
+    with pytest.raises(FencedError):
+        writer.commit(request_of(0, "mine"))
+    writer.abort()
+
+    assert data_files(lake / "raw") == set()
