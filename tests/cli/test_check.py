@@ -84,7 +84,7 @@ def test_a_job_that_cannot_be_read_does_not_stop_the_others(
     assert done.exit_code == 78
     assert first["error"]["error_code"] == "INVALID_CONFIG"
     assert second["status"] == "succeeded"
-    assert "a.yaml:2:" in done.stderr
+    assert "a.yaml:" in done.stderr
 
 
 def test_several_jobs_in_text_are_named(tmp_path: Path, write_job: WriteJob, invoke: Invoke) -> None:

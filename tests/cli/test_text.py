@@ -220,7 +220,7 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
         "message": "429 from /charges",
         "retry_after_s": 12.0,
         "hint": "ask for a higher limit",
-        "details": {"path": "/charges", "traceback": "long"},
+        "details": {"path": "/charges", "account": "acct_7", "traceback": "long"},
         "stream": "charges",
     }
 
@@ -235,7 +235,7 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
 
     assert shown.splitlines()[-7:] == [
         "✗ charges: 429 from /charges",
-        "  Details: {'path': '/charges'}",
+        "  Details: {'account': 'acct_7'}",
         "  Error code: RATE_LIMIT_ERROR",
         "  Retry after: 12 s",
         "  Hint: ask for a higher limit",

@@ -31,10 +31,13 @@ class Talk:
 
     def say(self, message: str, level: Level = "info", **facts: Any) -> None:
         """Write one line; ``facts`` are for machines and show in the JSON form only."""
+        self._write(self.line(message, level, **facts))
+
+    def line(self, message: str, level: Level = "info", **facts: Any) -> str:
+        """Give the line that `say` writes."""
         if self.log_format == "json":
-            self.write_json({"level": level, "message": message, **facts})
-        else:
-            self._write(_MARKS[level] + message)
+            return _stamped({"level": level, "message": message, **facts})
+        return _MARKS[level] + message
 
     def error(self, document: dict[str, Any], traceback: str | None = None) -> None:
         """Write an error document: its message, code, details and hint."""
@@ -46,7 +49,7 @@ class Talk:
 
     def write_json(self, document: dict[str, Any]) -> None:
         """Write one JSON line, stamped with the time."""
-        self._write(to_json({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **document}, pretty=False))
+        self._write(_stamped(document))
 
     def _write(self, text: str) -> None:
         from dativo_ingest.secrets.redaction import redact
@@ -67,3 +70,7 @@ class Talk:
 
         logging.captureWarnings(capture=True)
         logging.getLogger().handlers = [Relay(logging.WARNING)]
+
+
+def _stamped(document: dict[str, Any]) -> str:
+    return to_json({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **document}, pretty=False)

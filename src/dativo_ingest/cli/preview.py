@@ -35,25 +35,21 @@ def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: i
     from dativo_ingest.cli import failures
     from dativo_ingest.cli.output import emit, emit_json
 
-    documents: list[dict[str, Any]] = []
+    previews: list[Preview] = []
     error: Exception | None = None
     try:
         from dativo_ingest.run.preview import preview_job
 
-        loaded = load(config, talk)
-        for shown in preview_job(loaded, stream, limit, mode):
-            for warning in shown.warnings:
-                talk.say(f"{shown.stream}: {warning}", "warning", stream=shown.stream)
-            if as_json:
-                documents.append(_document(shown))
-            else:
-                emit(_text(shown))
-    except Exception as caught:
-        if not as_json:
-            raise
+        previews.extend(preview_job(load(config, talk), stream, limit, mode))
+    except Exception as caught:  # noqa: BLE001  told below, after the streams that could be read
         error = caught
+    for shown in previews:
+        for warning in shown.warnings:
+            talk.say(f"{shown.stream}: {warning}", "warning", stream=shown.stream)
+        if not as_json:
+            emit(_text(shown))
     if as_json:
-        document: dict[str, Any] = {"schema": "dativo.preview/1", "streams": documents}
+        document: dict[str, Any] = {"schema": "dativo.preview/1", "streams": [_document(shown) for shown in previews]}
         emit_json(document if error is None else {**document, "error": failures.describe(error)})
     return exit_codes.OK if error is None else failures.tell(error, talk)
 

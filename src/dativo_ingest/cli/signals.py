@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from dativo_ingest.cli.logs import Talk
 
-_SHOW_CURSOR = "\x1b[?25h"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STDERR = 2
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
 
 @dataclass
@@ -41,20 +43,28 @@ def stoppable(talk: Talk) -> Iterator[Stop]:
     A commit is one step in the target, so even the hard end of a second SIGINT leaves the last commit consistent.
     """
     stop = Stop()
+    lines: dict[int, bytes] = {number: _line(number, talk) for number in _SIGNALS}
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.event.is_set() and number == signal.SIGINT:
-            if sys.stderr.isatty():
-                os.write(2, _SHOW_CURSOR.encode())  # a progress bar hides it
+            if os.isatty(_STDERR):
+                os.write(_STDERR, _SHOW_CURSOR)
             os._exit(exit_codes.INTERRUPTED)
         stop.signal_number = stop.signal_number or number
         stop.event.set()
-        name = signal.Signals(number).name
-        talk.say(f"{name}: stopping before the next commit; interrupt again to end at once", "warning")
+        with contextlib.suppress(OSError):  # nobody reads stderr: the run stops all the same
+            os.write(_STDERR, lines[number])
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _line(number: int, talk: Talk) -> bytes:
+    """Make what a handler says beforehand: it may run in the middle of another line, whose locks are then held."""
+    name = signal.Signals(number).name
+    text = f"{name}: stopping before the next commit; interrupt again to end at once"
+    return (talk.line(text, "warning") + "\n").encode()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 COLUMNS_SHOWN = 5
 """How many columns of an object discover shows unless it is verbose."""
 
-_FOR_MACHINES = frozenset({"traceback", "problems", "where"})
-"""Details that a message says already, or that only ``--debug`` and JSON show."""
+_FOR_MACHINES = frozenset({"traceback", "problems"})
+"""Details that only JSON shows."""
 
 _MARKS = {"ok": "✓", "warn": "⚠", "fail": "✗", "skipped": "-"}
 _STATUS_MARKS = {"succeeded": "✓", "no_data": "✓", "partial": "⚠", "cancelled": "⚠", "failed": "✗", "skipped": "-"}
@@ -191,7 +191,9 @@ def _next_steps(report: Mapping[str, Any], quarantine_tables: Mapping[str, str])
 
 
 def _error_facts(error: Mapping[str, Any]) -> Iterator[str]:
-    yield from _details(error.get("details"))
+    message = str(error.get("message"))
+    details = error.get("details") or {}
+    yield from _details({key: value for key, value in details.items() if str(value) not in message})
     if error.get("error_code"):
         yield f"  Error code: {error['error_code']}"
     if error.get("retry_after_s") is not None:
