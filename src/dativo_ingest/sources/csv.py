@@ -34,6 +34,16 @@ _LEAST_BLOCK_BYTES = 64 * 1024
 _SAMPLE_STEP_BYTES = 2**20
 _MOST_SAMPLE_BYTES = 16 * 2**20
 _SNIFF_BYTES = 16 * 1024
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "ZIP (or a spreadsheet)",
+    b"ARROW1": "Arrow IPC",
+    b"SQLite format 3": "SQLite",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 
 
 class CsvReader(FileReader[CsvOptions]):
@@ -142,6 +152,8 @@ class CsvReader(FileReader[CsvOptions]):
             return [f"column_{at}" for at, _ in enumerate(_first_cells(ahead, dialect, file.name), 1)]
         line = blocks.line
         record = blocks.next_record()
+        if record is not None:
+            _refuse_binary(record, file)
         names = [name or f"column_{at}" for at, name in enumerate(_first_cells(record or b"", dialect, file.name), 1)]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
@@ -151,6 +163,22 @@ class CsvReader(FileReader[CsvOptions]):
                 hint="name the columns with `header: [...]` and leave the file's own header out with `skip_rows: 1`",
             )
         return names
+
+
+def _refuse_binary(header: bytes, file: OpenedFile) -> None:
+    """Refuse a file that is no text, by its first line.
+
+    Raises:
+        DataFormatError: It is packed, Parquet or the like, or of an encoding other than it is read in.
+    """
+    kind = next((kind for magic, kind in _MAGIC.items() if header.startswith(magic)), None)
+    if kind is None and b"\0" not in header:
+        return
+    raise DataFormatError(
+        f"{file.name}: is not text" + (f": it begins as {kind} does" if kind else ": its header holds NUL bytes"),
+        details={"path": file.name},
+        hint="set `compression` if the file is packed, `encoding: utf-16` if it is UTF-16, or use the right connector",
+    )
 
 
 def _first_cells(data: bytes, dialect: Dialect, name: str) -> list[str]:

@@ -130,12 +130,12 @@ class FileStore:
         filesystem, inner = self.filesystem(path)
         if not inner.strip("/") or _MAGIC.search(inner.partition("/")[0]):
             raise InvalidConfigError(f"{path}: a bucket's name must follow s3://, without wildcards")
-        if not path.endswith("/"):
-            info = filesystem.get_file_info(inner)
+        parts = inner.rstrip("/").split("/")
+        if not _MAGIC.search(inner) and not path.endswith("/"):
+            info = _head(filesystem, inner)
             if info.type == pafs.FileType.File:
                 yield _source_file(path, info)
                 return
-        parts = inner.rstrip("/").split("/")
         fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
         is_folder = fixed == len(parts)
         recursive = is_folder or fixed < len(parts) - 1 or parts[fixed] == "**"
@@ -160,6 +160,19 @@ def _split_endpoint(endpoint: str | None) -> tuple[str | None, Literal["http", "
     if scheme not in ("http", "https"):
         raise InvalidConfigError(f"source.connection.endpoint: {scheme}:// is neither http:// nor https://")
     return host.rstrip("/"), "http" if scheme == "http" else "https"
+
+
+def _head(filesystem: pafs.FileSystem, inner: str) -> pafs.FileInfo:
+    """Ask for one object; where that is refused without a reason, a listing is asked for one.
+
+    An answer to HEAD has no body (RFC 9110 9.3.2), so that S3 cannot say in it that the key is unknown.
+    """
+    try:
+        return filesystem.get_file_info(inner)
+    except OSError as error:
+        if "ACCESS_DENIED" in str(error):
+            filesystem.get_file_info(pafs.FileSelector(inner.partition("/")[0]))
+        raise
 
 
 def _source_file(path: str, info: pafs.FileInfo) -> SourceFile:

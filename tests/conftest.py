@@ -1,0 +1,15 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from s3_service import S3, running
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """Give this test worker's own S3 service, started by the first test that asks for it."""
+    with running(tmp_path_factory.mktemp("seaweedfs")) as service:
+        yield service
