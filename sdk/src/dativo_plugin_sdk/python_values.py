@@ -58,6 +58,8 @@ def as_wanted(wanted: pa.Field[Any], values: Sequence[Any]) -> Column:  # noqa: 
         return _lists(wanted, values)
     if _is_text(data_type):
         return _one_kind(name, values, (str, bytes), data_type)
+    if pa.types.is_binary(data_type) and len(kinds) > 1:
+        return _bytes(name, values, data_type)
     if _is_flat(kinds, data_type):
         column = _agreed(name, values, kinds)
         if column is not None and not column.bad:
@@ -207,11 +209,29 @@ def _spelt(name: str, values: Sequence[Any], data_type: pa.DataType) -> Column:
     bad: dict[int, str] = {}
     taken: list[str | None] = []
     for index, value in enumerate(values):
-        text = _spelling(value)
+        text = _spelling(value) if _keeps_meaning(value, data_type) else None
         if text is None and value is not None:
             bad[index] = _reason(value, data_type)
         taken.append(text)
     return _column(name, pa.array(taken, pa.string()), bad)
+
+
+def _keeps_meaning(value: Any, data_type: pa.DataType) -> bool:
+    """Say whether reading the value's text as this type gives what casting the value would."""
+    if pa.types.is_boolean(data_type):
+        return not isinstance(value, float | Decimal)
+    if pa.types.is_floating(data_type) and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        if isinstance(value, int):
+            return abs(value) <= _EXACT_FLOAT
+        return value.is_finite() and Decimal(repr(float(value))) == value
+    return True
+
+
+def _bytes(name: str, values: Sequence[Any], data_type: pa.DataType) -> Column:
+    """Take bytes, and text as UTF-8."""
+    taken = [value.encode() if isinstance(value, str) and _is_unicode(value) else value for value in values]
+    rows, bad = _of_kind(taken, bytes, data_type)
+    return _column(name, pa.array(rows, pa.binary()), bad)
 
 
 def _spelling(value: Any) -> str | None:  # noqa: PLR0911  one line for each kind

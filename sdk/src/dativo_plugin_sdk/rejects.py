@@ -29,4 +29,5 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
 
 def row_json(row: object) -> str:
     """Write one original row as JSON: unicode kept, what JSON has no form for as text."""
-    return json.dumps(row, ensure_ascii=False, default=str)
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text.encode(errors="backslashreplace").decode()  # a lone surrogate becomes the escape that JSON has for it
