@@ -100,7 +100,7 @@ class ParquetFiles:
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
         self._held_bytes = 0
-        self._started = 0
+        self._paths: list[Path] = []  # of every file ever begun
         self._finished: list[DataFile] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -146,8 +146,7 @@ class ParquetFiles:
         """Remove every file, finished or not; may be called twice."""
         for file in self._open.values():
             file.abandon()
-        paths = [file.path for file in self._open.values()] + [self._folder / file.path for file in self._finished]
-        for path in paths:
+        for path in self._paths:
             with translated(path):
                 path.unlink(missing_ok=True)
                 _hidden(path).unlink(missing_ok=True)
@@ -167,8 +166,8 @@ class ParquetFiles:
         if len(self._open) >= _MOST_OPEN_FILES:
             self._close(next(iter(self._open)))
         make_folder(self._folder / folder)
-        path = self._folder / folder / f"{self._token}-{self._started}.parquet"
-        self._started += 1
+        path = self._folder / folder / f"{self._token}-{len(self._paths)}.parquet"
+        self._paths.append(path)
         return _OpenFile(path, self._format, values)
 
     def _close(self, folder: str) -> None:
