@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dativo_ingest.targets.iceberg.file_schema import FileSchema
 
 MAX_OPEN_FILES = 16
-"""How many partitions may have a file open: each open file of an object store holds a part of an upload in memory."""
+"""How many partitions may have a file open at once."""
 _MAX_ROW_GROUP_BYTES = 64 * 2**20
 _ARRAY_BYTES = 192
 """About what a small array takes beside its values: padding of its buffers, and its objects."""
@@ -60,6 +60,7 @@ class DataFiles:
         sort: Sorts a row group; None to leave rows as they come.
         buffer_bytes: How much Arrow data may wait here.
         target_bytes: About how large a file gets.
+        open_file_bytes: What an open file holds beside its rows.
     """
 
     def __init__(  # noqa: PLR0913  what a table's layout consists of
@@ -73,6 +74,7 @@ class DataFiles:
         sort: Callable[[pa.Table], pa.Table] | None,
         buffer_bytes: int,
         target_bytes: int,
+        open_file_bytes: int,
     ) -> None:
         self._io = io
         self._name = name
@@ -84,6 +86,7 @@ class DataFiles:
         self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // 4))
         self._mixed_limit_bytes = max(1, buffer_bytes // 8)
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
+        self._max_open = max(2, min(MAX_OPEN_FILES, buffer_bytes // 4 // open_file_bytes))
         self._mixed = _Buffer()
         self._parts: dict[PartitionValues, _Buffer] = {}
         self._parts_bytes = 0
@@ -172,7 +175,7 @@ class DataFiles:
     def _file(self, values: PartitionValues) -> ParquetFile:
         file = self._open.pop(values, None)
         if file is None:
-            if len(self._open) >= MAX_OPEN_FILES:
+            if len(self._open) >= self._max_open:
                 self._close(next(iter(self._open)))
             folder = self._partitioner.path(values) if self._partitioner is not None else ""
             path = self._name(folder)

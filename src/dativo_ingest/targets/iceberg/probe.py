@@ -38,11 +38,11 @@ def write_and_delete_in_folder(folder: Path) -> None:
 def write_and_delete(io: FileIO, location: str) -> None:
     """Try an object store with one object of the given location."""
     with translated(f"writing {location}"):
-        before = _missing_parents(io, location)
+        missing = _missing_parents(io, location)
         with io.new_output(location).create(overwrite=True) as stream:
             stream.write(_CONTENT)
         io.delete(location)
-        _remove(io, before)
+        _remove(missing)
 
 
 def _missing_parents(io: FileIO, location: str) -> list[tuple[Any, str]]:
@@ -58,11 +58,16 @@ def _missing_parents(io: FileIO, location: str) -> list[tuple[Any, str]]:
     system, path = found
     parts = path.split("/")
     parents = ["/".join(parts[:count]) for count in range(len(parts) - 1, 1, -1)]
-    infos = system.get_file_info(parents) if parents else []
-    return [(system, info.path) for info in infos if info.type == FileType.NotFound]
+    missing = []
+    for parent in parents:
+        # Who may write need not be allowed to list: a folder that cannot be looked at is left alone.
+        with contextlib.suppress(OSError):
+            if system.get_file_info(parent).type == FileType.NotFound:
+                missing.append((system, parent))
+    return missing
 
 
-def _remove(io: FileIO, folders: list[tuple[Any, str]]) -> None:  # noqa: ARG001
+def _remove(folders: list[tuple[Any, str]]) -> None:
     for system, path in folders:
         with contextlib.suppress(OSError):  # it never came about, or somebody else put something there
             if not _has_files(system, path):

@@ -27,6 +27,10 @@ COMPRESSION = "write.parquet.compression-codec"
 TARGET_FILE_BYTES = "write.target-file-size-bytes"
 _MIB = 2**20
 DEFAULT_TARGET_FILE_MB = 256
+_STREAM_BYTES = _MIB
+"""The buffer of pyiceberg's output streams."""
+_UPLOAD_BYTES = 6 * _MIB
+"""The part of an upload that is being filled: it grows to 10 MiB, then goes."""
 
 
 def layout_properties(options: IcebergOptions) -> dict[str, str]:
@@ -82,6 +86,7 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         sort=Sorter(order, schema) if order is not None and Sorter.can_sort(order) else None,
         buffer_bytes=buffer_bytes,
         target_bytes=_target_bytes(metadata.properties, options),
+        open_file_bytes=_STREAM_BYTES if metadata.location.startswith(("file:", "/")) else _UPLOAD_BYTES,
     )
 
 
