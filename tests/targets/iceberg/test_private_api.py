@@ -1,0 +1,132 @@
+"""The private parts of pyiceberg that the target stands on: a release that changes one fails here, and says which.
+
+When a test here fails after an update of pyiceberg, read the changed code, adapt `dativo_ingest.targets.iceberg`, and
+only then write the new signature down here.
+"""
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from packaging.version import Version
+from pyiceberg.catalog import MetastoreCatalog
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.io.pyarrow import (
+    PyArrowFileIO,
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
+from pyiceberg.table.update.schema import UpdateSchema
+from pyiceberg.table.update.snapshot import _FastAppendFiles, _SnapshotProducer
+
+SIGNATURES: list[tuple[Callable[..., Any], str]] = [
+    (
+        _SnapshotProducer.__init__,
+        "self, operation, transaction, io, commit_uuid=None, snapshot_properties={}, branch='main'",
+    ),
+    (_SnapshotProducer._validate_concurrency, "self"),
+    (_FastAppendFiles._validate_concurrency, "self"),
+    (_SnapshotProducer._refresh_for_retry, "self"),
+    (_SnapshotProducer._build_delete_files_partition_predicate, "self"),
+    (_SnapshotProducer._existing_manifests, "self"),
+    (_SnapshotProducer._deleted_entries, "self"),
+    (_SnapshotProducer._clean_all_uncommitted, "self"),
+    (_SnapshotProducer._commit, "self"),
+    (_SnapshotProducer.append_data_file, "self, data_file"),
+    (Transaction._stage, "self, updates, requirements=()"),
+    (Transaction._rebuild_snapshot_updates, "self"),
+    (Transaction._register_snapshot_producer, "self, producer"),
+    (CreateTableTransaction.__init__, "self, table"),
+    (StagedTable.__init__, "self, identifier, metadata, metadata_location, io, catalog, config={}"),
+    (UpdateSchema._commit, "self"),
+    (RestCatalog._config_headers, "self, session"),
+    (MetastoreCatalog._update_and_stage_table, "self, current_table, table_identifier, requirements, updates"),
+    (MetastoreCatalog._write_metadata, "metadata, io, metadata_path"),
+    (MetastoreCatalog._resolve_table_location, "self, location, database_name, table_name"),
+    (MetastoreCatalog._load_file_io, "self, properties={}, location=None"),
+    (MetastoreCatalog._convert_schema_if_needed, "schema, format_version=2"),
+    (compute_statistics_plan, "schema, table_properties"),
+    (parquet_path_to_id_mapping, "schema"),
+    (
+        data_file_statistics_from_parquet_metadata,
+        "parquet_metadata, stats_columns, parquet_column_mapping",
+    ),
+    (PyArrowFileIO.parse_location, "location, properties={}"),
+]
+
+
+def parameters(function: Callable[..., Any]) -> str:
+    return ", ".join(
+        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in inspect.signature(function).parameters.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"), [pytest.param(*case, id=case[0].__qualname__) for case in SIGNATURES]
+)
+def test_a_private_signature_is_as_the_target_uses_it(function: Callable[..., Any], expected: str) -> None:
+    found = parameters(function)
+
+    assert found == expected, (
+        f"pyiceberg {version('pyiceberg')} changed {function.__module__}.{function.__qualname__}: "
+        f"it takes ({found}), dativo_ingest.targets.iceberg calls it with ({expected})"
+    )
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    return " ".join(inspect.getsource(function).split())
+
+
+def test_the_installed_pyiceberg_is_of_the_release_that_was_read() -> None:
+    assert Version("0.12") <= Version(version("pyiceberg")) < Version("0.13")
+
+
+def test_every_new_try_of_a_commit_refreshes_and_asks_the_fence_before_it_builds_a_snapshot() -> None:
+    text = source_of(Transaction._rebuild_snapshot_updates)
+    commit = source_of(Transaction.commit_transaction)
+
+    order = ["producer._refresh_for_retry()", "producer._validate_concurrency()", "producer._commit()"]
+    assert sorted(order, key=text.index) == order
+    assert commit.index("self._table.refresh()") < commit.index("self._rebuild_snapshot_updates()")
+
+
+def test_a_commit_is_only_tried_again_where_it_was_refused() -> None:
+    text = source_of(Transaction.commit_transaction)
+
+    assert "except CommitFailedException:" in text
+    assert "except (CommitFailedException, ValidationException):" in text
+    assert not issubclass(CommitFailedException, ValidationException)
+
+
+def test_the_first_try_requires_that_the_branch_has_not_moved() -> None:
+    assert "AssertRefSnapshotId(" in source_of(_SnapshotProducer._commit)
+
+
+def test_manifests_are_built_from_the_hooks_that_the_target_overrides() -> None:
+    text = source_of(_SnapshotProducer._manifests)
+
+    for hook in ("_build_delete_files_partition_predicate()", "_deleted_entries()", "_existing_manifests"):
+        assert f"self.{hook}" in text
+
+
+def test_the_creating_transaction_requires_that_the_table_does_not_exist() -> None:
+    assert "AssertCreate()" in source_of(CreateTableTransaction.commit_transaction)
+
+
+@pytest.mark.parametrize(
+    "name", ["_snapshot_id", "_parent_snapshot_id", "_deleted_data_files", "_transaction", "_io", "_added_data_files"]
+)
+def test_producers_keep_what_the_target_reads(name: str) -> None:
+    assert name in source_of(_SnapshotProducer) + source_of(_SnapshotProducer.__mro__[1])
+
+
+def test_transactions_keep_what_the_target_reads() -> None:
+    text = source_of(Transaction)
+
+    assert "self._table = table" in text
