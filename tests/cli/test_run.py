@@ -68,6 +68,22 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_errors_are_told_on_stderr_too_where_stdout_goes_elsewhere(write_job: WriteJob, invoke: Invoke) -> None:
+    job = write_job(options={"raises": {"class": "ServiceUnavailableError", "message": "down"}})
+
+    done = invoke("run", "--config", job, "--progress", "none")
+
+    assert "✗ orders: down" in done.stdout
+    assert done.stderr == "✗ orders: down\n  Error code: SERVICE_UNAVAILABLE\n"
+
+
+def test_a_job_that_cannot_be_read_is_told_on_stderr_alone(tmp_path: Path, invoke: Invoke) -> None:
+    done = invoke("run", "--config", tmp_path / "job.yaml")
+
+    assert (done.exit_code, done.stdout) == (78, "")
+    assert "Error code: MISSING_CONFIG" in done.stderr
+
+
 def test_a_job_that_cannot_be_read_has_a_report_too(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "job.yaml").write_text("version: 1\nname: app\nsource: {connector: csv}\ntargett: {}\n")
 

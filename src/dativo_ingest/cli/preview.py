@@ -12,8 +12,12 @@ from dativo_ingest.cli.commands import Command
 from dativo_ingest.cli.options import load, mode_option, one_job, stream_option, talk_options
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dativo_ingest.cli.logs import Talk
     from dativo_ingest.run.preview import Preview
+
+_OF_THE_RUN = frozenset({"run_id", "loaded_at", "stream"})
 
 
 @click.command(
@@ -64,7 +68,7 @@ def _document(shown: Preview) -> dict[str, Any]:
             for field in shown.rows.schema
         ],
         "rows": rows_json(shown.rows),
-        "rejected": rows_json(shown.rejected),
+        "rejected": rows_json(_rejected(shown)),
         "warnings": shown.warnings,
     }
 
@@ -78,5 +82,10 @@ def _text(shown: Preview) -> str:
     lines += rows_text(shown.rows, width) if shown.rows.num_columns else []
     if shown.rejected.num_rows:
         lines += ["", f"⚠ {shown.stream}: {counted(shown.rejected.num_rows, 'row')} rejected"]
-        lines += rows_text(shown.rejected, width)
+        lines += rows_text(_rejected(shown), width)
     return "\n".join(lines) + "\n"
+
+
+def _rejected(shown: Preview) -> pa.Table:
+    """Give the rejected rows without what a run would add to each of them."""
+    return shown.rejected.select([name for name in shown.rejected.column_names if name not in _OF_THE_RUN])

@@ -35,7 +35,11 @@ def rows_text(rows: pa.Table, width: int) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    text = "null" if value is None else str(json_value(value)).replace("\n", "\\n").replace("\r", "\\r")
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(json_value(value)).replace("\n", "\\n").replace("\r", "\\r")
     return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 1] + "…"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,7 @@ def run(
 
 def _run(path: Path, options: RunOptions, progress: Any, talk: Talk, stop: Stop) -> RanJob:
     """Run one job; one that cannot even be read has a report too."""
+    from dativo_ingest.cli import failures
     from dativo_ingest.cli.progress import shown
     from dativo_ingest.cli.ran_job import RanJob, not_begun
     from dativo_ingest.run.engine import run_job
@@ -101,6 +103,7 @@ def _run(path: Path, options: RunOptions, progress: Any, talk: Talk, stop: Stop)
     try:
         loaded = load(path, talk)
     except Exception as error:  # noqa: BLE001  a whole job is called here, the other jobs go on
+        failures.tell(error, talk)
         return RanJob(not_begun(path, error), options)
     ran = RanJob({}, options, loaded.job)
     with shown(progress, talk, os.environ) as listener:
@@ -120,36 +123,35 @@ def _reporting(path: str | None, talk: Talk) -> Iterator[Callable[[RanJob], None
     """Give what tells of a job that ran: text on stdout, JSON lines in a file, or JSON lines alone on stdout."""
     from dativo_ingest.cli.output import emit, emit_json, to_json
 
-    if path == "-":
-
-        def tell(ran: RanJob) -> None:
-            _tell_errors(ran, talk)
-            emit_json(ran.report, pretty=False)
-            if talk.log_format == "text":
-                talk.say(ran.text())
-
-        yield tell
-        return
     with ExitStack() as stack:
         file = None
-        if path is not None:
+        if path is not None and path != "-":
             try:  # before the run, so that a wrong path is known before anything lands
                 file = stack.enter_context(Path(path).open("w", encoding="utf-8"))
             except OSError as error:
                 raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--report") from error
 
         def tell(ran: RanJob) -> None:
-            _tell_errors(ran, talk)
             if file is not None:
                 file.write(to_json(ran.report, pretty=False) + "\n")
                 file.flush()
-            emit(ran.text())
+            if path == "-":
+                emit_json(ran.report, pretty=False)
+            if ran.job is None:
+                return  # its error is told, and there is nothing else to tell of it
+            as_text = talk.log_format == "text"
+            if not as_text or (path != "-" and not sys.stdout.isatty()):
+                _tell_errors(ran.report, talk)
+            if path != "-":
+                emit(ran.text())
+            elif as_text:
+                talk.say(ran.text())
 
         yield tell
 
 
-def _tell_errors(ran: RanJob, talk: Talk) -> None:
-    """Put the errors among the JSON log lines; as text they are part of the report."""
-    if talk.log_format == "json":
-        for error in ran.report["errors"]:
-            talk.error({"job": ran.report["job"], "run_id": ran.report["run_id"], **error})
+def _tell_errors(report: dict[str, Any], talk: Talk) -> None:
+    """Put a run's errors on stderr too, for whoever reads only that: a log, or the mail that cron sends."""
+    for error in report["errors"]:
+        where = f"{error['stream']}: " if error["stream"] and talk.log_format == "text" else ""
+        talk.error({"job": report["job"], "run_id": report["run_id"], **error, "message": f"{where}{error['message']}"})
