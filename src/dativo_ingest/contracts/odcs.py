@@ -180,6 +180,8 @@ def _typed(document: Document, item: Mapping[str, Any], loc: Loc, name: str, *, 
         raise document.error(loc, f"{name} has no type: it needs a logicalType or a physicalType")
     _check_options(document, logical, options, (*loc, "logicalTypeOptions"))
     at: Loc = (*loc, "logicalType")
+    if physical is None and logical in _NEEDS and not _has_parts(item):
+        raise document.error(at, _NEEDS[logical])
     try:
         if logical in {"array", "object", "map"} and _has_parts(item):
             return pa.field(name, _with_parts(document, item, loc, logical), nullable=nullable)
@@ -206,6 +208,12 @@ def _typed(document: Document, item: Mapping[str, Any], loc: Loc, name: str, *, 
 _LOGICAL = ("string", "integer", "number", "boolean", "date", "time", "timestamp", "array", "object", "map")
 
 
+_NEEDS = {
+    "array": "an array needs items, or a physicalType such as array<string>",
+    "map": "a map needs map.key and map.value, or a physicalType such as map<string, string>",
+}
+
+
 def _has_parts(item: Mapping[str, Any]) -> bool:
     return any(item.get(key) for key in ("items", "properties", "map"))
 
@@ -223,7 +231,7 @@ def _with_parts(document: Document, item: Mapping[str, Any], loc: Loc, logical: 
     if logical == "map" and parts.get("key") and parts.get("value"):
         key = _field(document, parts["key"], (*loc, "map", "key"), name="key")
         return arrow_types.map_type(key, _field(document, parts["value"], (*loc, "map", "value"), name="value"))
-    raise UnknownTypeError("an array has items, an object properties, a map its key and value")
+    raise UnknownTypeError(_NEEDS.get(str(logical), "an object has properties, neither items nor a map"))
 
 
 def _check_options(document: Document, logical: object, options: Mapping[str, Any], loc: Loc) -> None:
