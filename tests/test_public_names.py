@@ -34,7 +34,7 @@ def test_the_package_offers_exactly_the_names_of_the_contract() -> None:
 def test_every_module_lists_its_names_sorted_and_has_them(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]
 
-    assert list(names) == sorted(names)
+    assert list(names) == sorted(names, key=lambda name: (not name.isupper(), name))  # constants first
     assert all(hasattr(module, name) for name in names)
 
 
