@@ -246,10 +246,35 @@ def test_a_commit_killed_after_its_promise_is_finished_by_the_next_run_and_never
 
     following = writer.table(TableSpec(**{**vars(SPEC), "run_id": "run-2"}))
     state = following.load_state()
-    following.commit(request(state.generation, state.state))
 
     assert state.state == {"cursor": 3}
     assert shown(tmp_path) == ROWS.to_pylist()
+    following.commit(request(state.generation, state.state))
+    assert shown(tmp_path) == ROWS.to_pylist()
+
+
+def test_rejected_rows_that_could_not_be_shown_after_the_rows_are_shown_by_the_next_run(
+    states: MemoryStates, tmp_path: Path
+) -> None:
+    class HalfWriter(AtomicWriter):
+        def commit_files(self, file_metadata: list[dict[str, Any]]) -> dict[str, Any]:
+            if self.asset_definition.name == "orders__quarantine" and breaks:
+                raise ServiceUnavailableError("down")
+            return super().commit_files(file_metadata)
+
+    breaks = [True]
+    writer = writer_of(HalfWriter, states, tmp_path)
+    table = writer.table(SPEC)
+    fill(table)
+    table.quarantine(pa.record_batch({"reason": ["no number"]}))
+
+    with pytest.raises(ServiceUnavailableError):
+        table.commit(request(0, {"cursor": 3}))
+
+    breaks.clear()
+    assert writer.table(SPEC).load_state().state == {"cursor": 3}
+    assert shown(tmp_path) == ROWS.to_pylist()
+    assert shown(tmp_path, "orders__quarantine") == [{"reason": "no number"}]
 
 
 def test_an_unknown_outcome_keeps_the_promise_for_the_next_run(
@@ -263,9 +288,10 @@ def test_an_unknown_outcome_keeps_the_promise_for_the_next_run(
     with pytest.raises(CommitStateUnknownError):
         table.commit(request(0, {"cursor": 3}))
 
-    assert table.load_state().state == {"cursor": 3}
+    with pytest.raises(CommitStateUnknownError):
+        writer.table(SPEC).load_state()
     monkeypatch.setattr(AtomicWriter, "failure", None)
-    writer.table(SPEC).commit(request(1, {"cursor": 3}))
+    assert writer.table(SPEC).load_state().state == {"cursor": 3}
     assert shown(tmp_path) == ROWS.to_pylist()
 
 

@@ -11,7 +11,7 @@ class Capability(StrEnum):
     ARROW_BATCHES = "arrow_batches"
     """A writer that takes ``pyarrow.RecordBatch`` in ``write_batch`` instead of lists of dicts."""
     ATOMIC_COMMIT = "atomic_commit"
-    """A writer whose ``commit_files`` makes all files visible at once or none, and may be called again with the same."""
+    """A writer whose ``commit_files`` shows all files at once or none, and may be called again with the same ones."""
     CDC = "cdc"
     """A reader that reads a log of changes."""
     INCREMENTAL = "incremental"

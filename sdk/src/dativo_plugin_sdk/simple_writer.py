@@ -144,7 +144,7 @@ class _SimpleTable(TableWriter):
         self._rejected: _Files | None = None
 
     def load_state(self) -> CommittedState:
-        return self._load().committed
+        return self._finish_pending(self._load()).committed
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         self._rows = self._files(self._spec, schema)
@@ -196,7 +196,8 @@ class _SimpleTable(TableWriter):
         if not self._save(before, promised):
             raise self._fenced(self._load().committed, request)
         try:
-            self._show()
+            if self._rows is not None:
+                self._rows.commit()
         except CommitStateUnknownError:
             raise  # the promise stays: the next run looks again
         except DativoError:
@@ -204,11 +205,13 @@ class _SimpleTable(TableWriter):
             taken_back = replace(before.committed, generation=after.generation + 1)
             self._save(promised, _Document(taken_back))
             raise
+        if self._rejected is not None:
+            self._rejected.commit()  # the rows are visible: where this fails, the promise stays and is finished later
         if promised.is_pending:
             self._save(promised, _Document(after))  # false: another run has finished the promise already
 
     def _show(self) -> None:
-        for files in (self._rejected, self._rows):
+        for files in (self._rejected, self._rows):  # in this order a failure in between repeats no row of the table
             if files is not None:
                 files.commit()
 
