@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
 from dativo_ingest.cli.output import colour_wish, painted, to_json
 from dativo_ingest.cli.text import error_text
+
+if TYPE_CHECKING:
+    import logging
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Level: TypeAlias = Literal["info", "warning", "error"]
@@ -28,6 +31,7 @@ class Talk:
     def __init__(self) -> None:
         self.log_format: LogFormat = "text"
         self.debug = False
+        self._relay: logging.Handler | None = None
 
     def say(self, message: str, level: Level = "info", **facts: Any) -> None:
         """Write one line; ``facts`` are for machines and show in the JSON form only."""
@@ -60,16 +64,29 @@ class Talk:
             return  # nobody listens: what the command does goes on
 
     def listen_to_libraries(self) -> None:
-        """Bring what libraries log at warning level, and Python's own warnings, into the same lines."""
+        """Bring what libraries log at warning level, and Python's own warnings, into the same lines until `close`."""
         import logging
+
+        if self._relay is not None:
+            return
 
         class Relay(logging.Handler):
             def emit(relay, record: logging.LogRecord) -> None:  # noqa: N805  self is the talk
                 level: Level = "error" if record.levelno >= logging.ERROR else "warning"
                 self.say(record.getMessage(), level, logger=record.name)
 
+        self._relay = Relay(logging.WARNING)
         logging.captureWarnings(capture=True)
-        logging.getLogger().handlers = [Relay(logging.WARNING)]
+        logging.getLogger().addHandler(self._relay)
+
+    def close(self) -> None:
+        """Let libraries talk as they did before."""
+        if self._relay is not None:
+            import logging
+
+            logging.getLogger().removeHandler(self._relay)
+            logging.captureWarnings(capture=False)
+            self._relay = None
 
 
 def _stamped(document: dict[str, Any]) -> str:

@@ -55,6 +55,8 @@ class Program(Group):
             return exit_codes.INTERRUPTED
         except Exception as error:  # noqa: BLE001  the one place where every failure ends
             return failures.tell(error, talk)
+        finally:
+            talk.close()
         return result if isinstance(result, int) else exit_codes.OK
 
 

@@ -42,6 +42,11 @@ class RanJob:
             self.report, durations_ms=self._durations_ms, quarantine_tables=self._quarantine_tables(), notes=self._notes
         )
 
+    def tracebacks(self) -> list[str]:
+        """Give where unknown exceptions came from; ``--debug`` shows it."""
+        details = (error.get("details") or {} for error in self.report["errors"])
+        return [each["traceback"].rstrip() for each in details if "traceback" in each]
+
     @property
     def _notes(self) -> list[str]:
         if self.options.dry_run:

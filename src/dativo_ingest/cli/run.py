@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +19,7 @@ from dativo_ingest.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from dativo_ingest.cli.logs import Talk
     from dativo_ingest.cli.ran_job import RanJob
@@ -74,16 +71,17 @@ def run(
     The report ends on stdout as text, or with --report - as JSON alone. The exit code is the job's; of several jobs,
     the worst. Ctrl-C stops before the next commit, twice at once.
     """
+    from dativo_ingest.cli.reports import Reports
     from dativo_ingest.cli.signals import stoppable
     from dativo_ingest.run.plan import RunOptions
 
     paths = job_paths(config, job_dir)
     options = RunOptions(streams=stream, limit=limit, dry_run=dry_run, full_refresh=full_refresh, mode=mode)
     codes: list[int] = []
-    with _reporting(report, talk) as tell, stoppable(talk) as stop:
+    with Reports(report, talk) as reports, stoppable(talk) as stop:
         for path in paths:
             ran = _run(path, options, progress, talk, stop)
-            tell(ran)
+            reports.tell(ran)
             codes.append(ran.report["exit_code"])
             if stop.event.is_set():
                 break
@@ -116,42 +114,3 @@ def _run(path: Path, options: RunOptions, progress: Any, talk: Talk, stop: Stop)
     if ran.report["status"] == "cancelled":
         ran.report["exit_code"] = stop.exit_code
     return ran
-
-
-@contextmanager
-def _reporting(path: str | None, talk: Talk) -> Iterator[Callable[[RanJob], None]]:
-    """Give what tells of a job that ran: text on stdout, JSON lines in a file, or JSON lines alone on stdout."""
-    from dativo_ingest.cli.output import emit, emit_json, to_json
-
-    with ExitStack() as stack:
-        file = None
-        if path is not None and path != "-":
-            try:  # before the run, so that a wrong path is known before anything lands
-                file = stack.enter_context(Path(path).open("w", encoding="utf-8"))
-            except OSError as error:
-                raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--report") from error
-
-        def tell(ran: RanJob) -> None:
-            if file is not None:
-                file.write(to_json(ran.report, pretty=False) + "\n")
-                file.flush()
-            if path == "-":
-                emit_json(ran.report, pretty=False)
-            if ran.job is None:
-                return  # its error is told, and there is nothing else to tell of it
-            as_text = talk.log_format == "text"
-            if not as_text or (path != "-" and not sys.stdout.isatty()):
-                _tell_errors(ran.report, talk)
-            if path != "-":
-                emit(ran.text())
-            elif as_text:
-                talk.say(ran.text())
-
-        yield tell
-
-
-def _tell_errors(report: dict[str, Any], talk: Talk) -> None:
-    """Put a run's errors on stderr too, for whoever reads only that: a log, or the mail that cron sends."""
-    for error in report["errors"]:
-        where = f"{error['stream']}: " if error["stream"] and talk.log_format == "text" else ""
-        talk.error({"job": report["job"], "run_id": report["run_id"], **error, "message": f"{where}{error['message']}"})
