@@ -10,7 +10,7 @@ import pandas as pd  # noqa: TID251  what plugins may yield
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.steps.conform import conform
 from dativo_plugin_sdk import PluginExecutionError, Rejected, Rows, infer_schema, to_batches

@@ -2,7 +2,7 @@ import jsonschema
 import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.contracts.from_schema import contract_from_schema
 from dativo_ingest.contracts.odcs import load_contract

@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.steps.batch_bytes import Merger, resized, split
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.steps.conform import conform
 from dativo_plugin_sdk import REJECTED_SCHEMA, DataValidationError, Rows

@@ -6,7 +6,7 @@ import string
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.steps.casting import cast_lossless
 from dativo_ingest.steps.conform import conform
