@@ -17,6 +17,7 @@ from dativo_plugin_sdk import (
     DataFormatError,
     DataValidationError,
     FencedError,
+    Partition,
     PluginExecutionError,
     Receipt,
     Rejected,
@@ -67,6 +68,7 @@ def carry(
     events: list[Event] | None = None,
     **changes: Any,
 ) -> StreamOutcome:
+    outcome = StreamOutcome(before=table.load_state())
     run = StreamRun(
         plan=plan(**changes),
         spec=StreamSpec("s", schema=SCHEMA),
@@ -77,8 +79,10 @@ def carry(
         limit=limit,
         emit=(events if events is not None else []).append,
         stop=stop or threading.Event(),
+        outcome=outcome,
     )
-    return run.run(table.load_state())
+    run.run([Partition("s")])
+    return outcome
 
 
 def test_rows_rejected_rows_and_state_land_in_one_commit() -> None:
@@ -293,9 +297,10 @@ def test_the_state_is_acknowledged_only_after_the_commit() -> None:
         limit=None,
         emit=lambda _: None,
         stop=threading.Event(),
+        outcome=StreamOutcome(),
     )
 
-    run.run(CommittedState())
+    run.run([Partition("s")])
 
     assert reader.acknowledged == [{"at": 1}]
     assert table.commits == 1

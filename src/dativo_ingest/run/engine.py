@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from dativo_ingest.job.load import LoadedJob
@@ -22,7 +22,7 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished
-from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun, Totals
+from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import error_document, now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
@@ -107,49 +107,64 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
 
 
 def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> None:
-    limits = run.loaded.job.limits
-    budget = Budget.of(limits.memory_mb, limits.batch_mb)
-    stage = _Stage("state")
-    outcome: StreamOutcome | None = None
+    """Carry one stream and note what became of it; its failure is its own."""
+    attempt = _Attempt(run, plan, source, target)
     try:
-        table = target.writer.table(table_spec(plan, run.loaded.job.name, run.run_id, budget))
-        before = table.load_state()
-        outcome = StreamOutcome(Totals(), before)
-        stage.name = "schema"
-        contract = contract_of(plan)
-        spec = stream_spec(plan, budget, parallelism=limits.parallelism)
-        schema = contract.schema if contract else source.reader.schema(spec)
-        spec = stream_spec(plan, budget, parallelism=limits.parallelism, schema=schema)
-        stream_run = StreamRun(
-            plan=plan,
-            spec=spec,
-            reader=source.reader,
-            table=None if run.options.dry_run else table,
-            budget=budget,
-            run_id=run.run_id,
-            limit=run.options.limit,
-            emit=run.emit,
-            stop=run.stop,
-        )
-        outcome.totals, outcome.warnings = stream_run.totals, stream_run.warnings
-        stage.name = "run"
-        outcome = stream_run.run(before)
+        outcome = attempt.carry()
         nothing_new = outcome.receipt is None and not run.options.dry_run
         document = stream_document(plan, outcome, status="no_data" if nothing_new else "succeeded")
         run.codes.append(exit_codes.OK)
     except CancelledRunError:
         run.cancelled = True
-        document = stream_document(plan, outcome, status="cancelled")
+        document = stream_document(plan, attempt.outcome, status="cancelled")
     except Exception as error:  # noqa: BLE001  a stream is called here: its failure is its own
-        run.fail(error, stage=stage.name, stream=plan.name)
-        document = stream_document(plan, outcome, status="failed", error=run.errors[-1])
-    run.warnings.extend(f"{plan.name}: {text}" for text in (outcome.warnings if outcome else ()))
+        run.fail(error, stage=attempt.stage, stream=plan.name)
+        document = stream_document(plan, attempt.outcome, status="failed", error=run.errors[-1])
+    run.warnings.extend(f"{plan.name}: {text}" for text in (attempt.outcome.warnings if attempt.outcome else ()))
     run.streams.append(document)
     run.emit(StreamFinished(plan.name, document))
 
 
 @dataclass
-class _Stage:
-    """Where a stream is, for the report of its failure."""
+class _Attempt:
+    """One stream in this run: how far it has come, for the report of its failure."""
 
-    name: str
+    run: _Run
+    plan: StreamPlan
+    source: Source
+    target: Target
+    stage: str = "state"
+    outcome: StreamOutcome | None = None
+
+    def carry(self) -> StreamOutcome:
+        """Find out what is new since the committed state; read, conform and commit it."""
+        plan, options = self.plan, self.run.options
+        limits = self.run.loaded.job.limits
+        budget = Budget.of(limits.memory_mb, limits.batch_mb)
+        table = self.target.writer.table(table_spec(plan, self.run.loaded.job.name, self.run.run_id, budget))
+        outcome = self.outcome = StreamOutcome(before=table.load_state())
+
+        self.stage = "plan"
+        spec = stream_spec(plan, budget, parallelism=limits.parallelism)
+        partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
+        if not partitions and plan.write != "overwrite":
+            return outcome
+
+        self.stage = "schema"
+        contract = contract_of(plan)
+        schema = contract.schema if contract else self.source.reader.schema(spec)
+
+        self.stage = "run"
+        StreamRun(
+            plan=plan,
+            spec=replace(spec, schema=schema),
+            reader=self.source.reader,
+            table=None if options.dry_run else table,
+            budget=budget,
+            run_id=self.run.run_id,
+            limit=options.limit,
+            emit=self.run.emit,
+            stop=self.run.stop,
+            outcome=outcome,
+        ).run(partitions)
+        return outcome

@@ -61,10 +61,10 @@ class Totals:
 
 @dataclass
 class StreamOutcome:
-    """What became of a stream that did not fail."""
+    """What becomes of a stream: filled in on the way, so that a failure too can say how far it came."""
 
-    totals: Totals
-    before: CommittedState
+    before: CommittedState = field(default_factory=CommittedState)
+    totals: Totals = field(default_factory=Totals)
     receipt: Receipt | None = None
     after: State | None = None
     schema_changes: Sequence[str] = ()
@@ -85,6 +85,7 @@ class StreamRun:
         limit: The most rows to take; the state then stays where it was.
         emit: Told of progress.
         stop: Set from outside to end the run before its commit.
+        outcome: What the target remembers of the stream, and where the run notes what becomes of it.
     """
 
     plan: StreamPlan
@@ -96,30 +97,29 @@ class StreamRun:
     limit: int | None
     emit: Listener
     stop: threading.Event
-    totals: Totals = field(default_factory=Totals)
-    warnings: list[str] = field(default_factory=list)
+    outcome: StreamOutcome
     _state: State | None = None
     _moved: bool = False
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def run(self, before: CommittedState) -> StreamOutcome:
+    def run(self, partitions: Sequence[Partition]) -> None:
         """Carry the stream and commit it.
+
+        Args:
+            partitions: What the reader has to read from the committed state on.
 
         Raises:
             DativoError: Whatever went wrong, typed; nothing landed, unless it is `CommitStateUnknownError`.
             CancelledRunError: ``stop`` was set.
         """
-        outcome = StreamOutcome(self.totals, before, warnings=self.warnings)
-        state = None if self.plan.ignore_state else before.state
-        self._state = state
-        partitions = self.reader.partitions(self.spec, state)
-        if not partitions and self.plan.write != "overwrite":
-            return outcome
+        state = self._state = self.plan.state_to_read_from(self.outcome.before.state)
         self.emit(_started(self.plan.name, partitions))
         try:
             if self.table is not None:
-                outcome.schema_changes = self.table.open(with_system_fields(self._schema, self.plan.system_columns))
+                self.outcome.schema_changes = self.table.open(
+                    with_system_fields(self._schema, self.plan.system_columns)
+                )
             for message in self._messages(partitions, state):
                 self._take(message)
                 if self.limit is not None and self.totals.read >= self.limit:
@@ -127,15 +127,19 @@ class StreamRun:
             self._write(self._merger.flush())
             self._judge()
             self._raise_if_stopped()
-            if self.table is not None and self._has_news(before):
-                self._commit(outcome, before)
+            if self.table is not None and self._has_news():
+                self._commit(self.table)
         except CommitStateUnknownError:
             raise  # it may have happened: what was written stays
         except BaseException:
             if self.table is not None:
                 self.table.abort()
             raise
-        return outcome
+
+    @property
+    def totals(self) -> Totals:
+        """The rows counted so far."""
+        return self.outcome.totals
 
     @property
     def _schema(self) -> pa.Schema:
@@ -261,25 +265,26 @@ class StreamRun:
                 hint="nothing was committed; dativo preview shows the rejected rows",
             )
 
-    def _has_news(self, before: CommittedState) -> bool:
+    def _has_news(self) -> bool:
         return bool(
             self.totals.written
             or self.totals.quarantined
             or self.plan.write == "overwrite"
-            or (self._moved and self._state != before.state)
+            or (self._moved and self._state != self.outcome.before.state)
         )
 
-    def _commit(self, outcome: StreamOutcome, before: CommittedState) -> None:
-        assert self.table is not None  # noqa: S101  a dry run commits nothing
+    def _commit(self, table: TableWriter) -> None:
+        before = self.outcome.before
         state = before.state if self.limit is not None else self._state
-        request = CommitRequest(
-            commit_id=uuid7(),
-            expected_generation=before.generation,
-            state=state,
-            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        self.outcome.receipt = table.commit(
+            CommitRequest(
+                commit_id=uuid7(),
+                expected_generation=before.generation,
+                state=state,
+                committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )
         )
-        outcome.receipt = self.table.commit(request)
-        outcome.after = state
+        self.outcome.after = state
         if state is not None and self.limit is None:
             self.reader.acknowledge(self.spec, state)
 
@@ -297,8 +302,8 @@ class StreamRun:
         )
 
     def _warn_once(self, message: str) -> None:
-        if message not in self.warnings:
-            self.warnings.append(message)
+        if message not in self.outcome.warnings:
+            self.outcome.warnings.append(message)
             self.emit(Warning_(self.plan.name, message))
 
     def _raise_if_stopped(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dativo_ingest.job.model import Job, Stream
 from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
-from dativo_plugin_sdk.streams import ReadMode
+from dativo_plugin_sdk.streams import ReadMode, State
 from dativo_plugin_sdk.tables import WriteMode
 
 _GLOB = frozenset("*?[")
@@ -78,6 +78,10 @@ class StreamPlan:
     reader_options: Mapping[str, Any] = field(default_factory=dict)
     table_options: Mapping[str, Any] = field(default_factory=dict)
     ignore_state: bool = False
+
+    def state_to_read_from(self, committed: State | None) -> State | None:
+        """Give the state that reading resumes from: none where everything is read again."""
+        return None if self.ignore_state else committed
 
 
 def has_glob(names: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run.ends import contract_of, open_source, plan_streams, stream_spec
-from dativo_ingest.run.pipeline import StreamRun
+from dativo_ingest.run.pipeline import StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions
 from dativo_ingest.run.run_ids import uuid7
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
@@ -72,6 +72,7 @@ def preview_job(
             spec = stream_spec(plan, budget, parallelism=1)
             schema = contract.schema if contract else source.reader.schema(spec)
             table = _Collector()
+            outcome = StreamOutcome()
             run = StreamRun(
                 plan=plan,
                 spec=stream_spec(plan, budget, parallelism=1, schema=schema),
@@ -82,11 +83,12 @@ def preview_job(
                 limit=limit,
                 emit=lambda _event: None,
                 stop=threading.Event(),
+                outcome=outcome,
             )
-            run.run(CommittedState())
+            run.run(source.reader.partitions(spec, None))
             yield Preview(
                 plan.name,
                 pa.Table.from_batches(table.rows, table.schema),
                 pa.Table.from_batches(table.rejected) if table.rejected else pa.table({}),
-                run.warnings,
+                outcome.warnings,
             )
