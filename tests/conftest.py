@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from s3_service import S3, running
+
+settings.register_profile("dativo", deadline=None)  # machines are shared: a slow example is no defect
+settings.load_profile("dativo")
 
 
 @pytest.fixture(scope="session")

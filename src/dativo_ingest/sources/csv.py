@@ -150,8 +150,8 @@ class CsvReader(FileReader[CsvOptions]):
         if not options.header:
             ahead = blocks.peek(_SAMPLE_STEP_BYTES).to_pybytes()
             return [f"column_{at}" for at, _ in enumerate(_first_cells(ahead, dialect, file.name), 1)]
-        line = blocks.line
         record = blocks.next_record()
+        line = blocks.line - line_count(record or b"")
         if record is not None:
             _refuse_binary(record, file)
         names = [name or f"column_{at}" for at, name in enumerate(_first_cells(record or b"", dialect, file.name), 1)]

@@ -14,8 +14,6 @@ from dativo_ingest.sources.csv_records import Dialect, cut, first_record_end, li
 from dativo_ingest.sources.file_opening import ByteStream, OpenedFile
 from dativo_plugin_sdk import DataFormatError
 
-_LEAST_READ_BYTES = 4096
-
 
 @dataclass(frozen=True)
 class Block:
@@ -168,15 +166,15 @@ class RecordBlocks:
         if self._ended:
             return False
         have = self._rest.size
-        whole = pa.allocate_buffer(have + max(size_bytes, _LEAST_READ_BYTES))
+        whole = pa.allocate_buffer(have + max(size_bytes, len(codecs.BOM_UTF8)))
         view = memoryview(whole).cast("B")
         view[:have] = memoryview(self._rest).cast("B")
         more = self._stream.readinto(view[have:])
         self._rest = whole.slice(0, have + more)
         if self._may_have_bom and more:
             self._may_have_bom = False
-            if self._rest.slice(0, 3).to_pybytes() == codecs.BOM_UTF8:
-                self._rest = self._rest.slice(3)
+            if bytes(self._rest[: len(codecs.BOM_UTF8)]) == codecs.BOM_UTF8:
+                self._rest = self._rest.slice(len(codecs.BOM_UTF8))
         self._ended = more == 0
         return not self._ended
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
 from dativo_ingest.sources.csv_options import CsvOptions
-from dativo_ingest.sources.csv_parse import convert_options, parse_options
+from dativo_ingest.sources.csv_parse import convert_options, is_utf8, parse_options
 from dativo_ingest.sources.csv_records import Dialect
 from dativo_plugin_sdk import DataFormatError
 
@@ -38,6 +38,8 @@ def infer(sample: bytes, names: list[str], dialect: Dialect, options: CsvOptions
     """Infer the types of columns from whole records; a column without values is of type null."""
     if not sample.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
+    if not is_utf8(sample):
+        sample = sample.decode("latin-1").encode()  # what is no text gets no type here, and is rejected when it is read
 
     def look(**more: Any) -> pa.Table:
         return pacsv.read_csv(
@@ -67,8 +69,6 @@ def _is_number(kind: pa.DataType) -> bool:
 def _widened(column: pa.ChunkedArray[Any]) -> pa.DataType:
     """Give the type that also holds the values of the column's kind that the sample lacks."""
     kind = column.type
-    if pa.types.is_binary(kind):  # not UTF-8: the rows at fault are rejected one by one
-        return pa.string()
     if pa.types.is_time(kind):
         return pa.time64("us")
     if pa.types.is_timestamp(kind):

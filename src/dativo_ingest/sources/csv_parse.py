@@ -66,36 +66,45 @@ class BlockParser:
 
     def parse(self, data: pa.Buffer) -> Parsed:
         """Parse whole records of UTF-8."""
-        bad: list[pacsv.InvalidRow] = []
         try:
-            table = self._typed(data, bad)
-        except pa.ArrowInvalid:  # some cell is not of its column's type, or no UTF-8
-            return self._cell_by_cell(data.to_pybytes())
-        return self._numbered(_batch(table), data, bad)
+            return self._numbered(_batch(self._typed(data, None)), data, [])
+        except pa.ArrowInvalid:  # a malformed record, or a cell that is not of its column's type or no UTF-8
+            octets = data.to_pybytes()
+        if is_utf8(octets):
+            bad: list[pacsv.InvalidRow] = []
+            try:
+                return self._numbered(_batch(self._typed(data, bad)), data, bad)
+            except pa.ArrowInvalid:  # a cell
+                pass
+        return self._cell_by_cell(octets)
 
-    def _typed(self, data: pa.Buffer, bad: list[pacsv.InvalidRow]) -> pa.Table:
+    def _typed(self, data: pa.Buffer, bad: list[pacsv.InvalidRow] | None) -> pa.Table:
         if not (self._quoted_nulls and self._texts and self._others):
             return self._read(data, self._kinds, bad, quoted_nulls=self._quoted_nulls and not self._texts)
         # Arrow takes quoted nulls for nulls in all columns or in none.
         texts = self._read(data, self._texts, bad, quoted_nulls=False)
-        others = self._read(data, self._others, [], quoted_nulls=True)
+        others = self._read(data, self._others, None if bad is None else [], quoted_nulls=True)
         return pa.table({name: (texts if name in self._texts else others)[name] for name in self._kinds})
 
     def _read(
-        self, data: Octets, kinds: dict[str, pa.DataType], bad: list[pacsv.InvalidRow], *, quoted_nulls: bool
+        self, data: Octets, kinds: dict[str, pa.DataType], bad: list[pacsv.InvalidRow] | None, *, quoted_nulls: bool
     ) -> pa.Table:
-        options = self._options
+        """Let Arrow parse; malformed records go to ``bad``, or are an error where it is None.
+
+        ``bad`` is only for valid UTF-8: Arrow cannot tell Python of another record.
+        """
 
         def keep(row: pacsv.InvalidRow) -> str:
+            assert bad is not None  # noqa: S101  it is not asked otherwise
             bad.append(row)
             return "skip"
 
         return pacsv.read_csv(
             cast("IO[Any]", pa.BufferReader(data)),  # the stubs do not know that it is a file
             read_options=pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names),
-            parse_options=parse_options(self._dialect, keep),
+            parse_options=parse_options(self._dialect, None if bad is None else keep),
             convert_options=convert_options(
-                options, column_types=kinds, include_columns=list(kinds), quoted_strings_can_be_null=quoted_nulls
+                self._options, column_types=kinds, include_columns=list(kinds), quoted_strings_can_be_null=quoted_nulls
             ),
         )
 
@@ -105,7 +114,7 @@ class BlockParser:
         texts: dict[str, pa.DataType] = {
             name: kind if pa.types.is_binary(kind) else pa.string() for name, kind in self._kinds.items()
         }
-        broken = not _is_utf8(data)
+        broken = not is_utf8(data)
         if broken:
             # Latin-1 gives every byte a character, and back: the parser sees valid text, and so does its callback.
             data = data.decode("latin-1").encode()
@@ -155,7 +164,7 @@ class BlockParser:
                     continue
                 octets = cell.encode("latin-1")
                 cells[row] = octets.decode(errors="replace")
-                if row not in broken and not _is_utf8(octets):
+                if row not in broken and not is_utf8(octets):
                     line = row if parsed.lines is None else parsed.lines[row].as_py()
                     broken[row] = Malformed(line, f"bytes that are not UTF-8: {octets[:40]!r}", None, name)
             columns.append(pa.array(cells, pa.string()))
@@ -271,7 +280,8 @@ def _batch(table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Say whether bytes are text in UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -150,9 +150,7 @@ def _scan(data: Octets, dialect: Dialect) -> Sequence[int]:
     marks: list[int] = []
     for found in _quoted(dialect).finditer(data):
         marks.append(found.start())
-        if found.group("open") is None:  # an escaped character outside quotes
-            marks.append(found.end())
-        elif found.group("close"):
+        if found.group("open") is None or found.group("close"):  # an escaped character, or a closed quote
             marks.append(found.end() - 1)
     return marks
 

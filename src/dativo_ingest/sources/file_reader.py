@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -31,6 +31,7 @@ from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
     DataError,
+    DataFormatError,
     DataNotFoundError,
     DataValidationError,
     DativoError,
@@ -166,7 +167,13 @@ class FileReader(StreamReader, Generic[Options]):
         for file in self._files(options)[: options.infer_files]:
             with self._opened(file, options) as opened:
                 found.append((file.path, self.infer_schema(opened, options)))
-        return merge_exact(found) if self.declares_types else merge(found)
+        schema = merge_exact(found) if self.declares_types else merge(found)
+        if not schema.names:
+            raise DataFormatError(
+                f"stream {stream.name}: no columns in {_names(path for path, _ in found)}: no header, no rows",
+                hint="give the stream a contract, or wait until there is a file with a header",
+            )
+        return schema
 
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:
         """Give one partition per file that is to be read: with ``mode: incremental``, the new ones and new parts.
@@ -372,6 +379,13 @@ def _changed_error(stream: StreamSpec, changed: Sequence[tuple[SourceFile, FileE
         hint="options: {changed_files: reload} reads them again as a whole (their old rows stay in the table), "
         "{changed_files: ignore} leaves them; --full-refresh with write: overwrite starts anew",
     )
+
+
+def _names(paths: Iterable[str]) -> str:
+    """Name files, some of them where there are many."""
+    every = list(paths)
+    more = f" and {len(every) - _NAMED_FILES} more" if len(every) > _NAMED_FILES else ""
+    return ", ".join(every[:_NAMED_FILES]) + more
 
 
 def _of(stream: StreamSpec | None) -> str:
