@@ -188,6 +188,20 @@ def test_an_element_that_never_ends_is_a_format_error():
     assert "records_path" in str(caught.value.hint)
 
 
+def test_bad_elements_are_found_wherever_they_stand_in_a_large_block():
+    texts = [json.dumps({"id": number}, indent=1) for number in range(1000)]
+    texts[7] = texts[900] = "17"
+    texts[500] = '{"id": "x"}'
+    [block] = element_blocks(io.BytesIO(f"[{','.join(texts)}]".encode()), "file", block_bytes=10**6)
+
+    parsed = RecordParser(PAIR, "file").parse(block)
+
+    assert parsed.batch.column("id").to_pylist() == [number for number in range(1000) if number not in {7, 500, 900}]
+    assert [row["reason"].partition(":")[0] for row in parsed.rejected] == ["element 8", "element 501", "element 901"]
+    assert [row["line"] for row in parsed.rejected] == [15, 999, 1797]
+    assert parsed.lines[-1] == 1993
+
+
 def test_a_packed_array_is_read_in_bounded_blocks(tmp_path, read_files):
     objects = [{"id": number, "name": '\\"[{,}]' * (number % 40)} for number in range(20_000)]
     path = tmp_path / "people.json.gz"
@@ -239,6 +253,7 @@ def spaced(value: object, chance: random.Random) -> str:
     return f"{gap()}{text}{gap()}"
 
 
+@settings(deadline=None)
 @given(document=DOCUMENTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 60))
 def test_whatever_stands_in_an_array_is_cut_out_whole(document, chance, block_bytes):
     text = spaced(document, chance).encode()
@@ -248,6 +263,7 @@ def test_whatever_stands_in_an_array_is_cut_out_whole(document, chance, block_by
     assert [json.loads(element) for element in found] == document
 
 
+@settings(deadline=None)
 @given(document=DOCUMENTS, before=VALUES, after=VALUES, chance=st.randoms(use_true_random=False))
 def test_an_array_is_found_between_any_other_members(document, before, after, chance):
     text = spaced({"before": before, "at": {"b": before, "rows": document, "a": after}, "after": after}, chance)
@@ -257,6 +273,7 @@ def test_an_array_is_found_between_any_other_members(document, before, after, ch
     assert [json.loads(element) for element in found] == document
 
 
+@settings(deadline=None)
 @given(document=DOCUMENTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 60), data=st.data())
 def test_an_array_cut_anywhere_is_a_format_error(document, chance, block_bytes, data):
     text = spaced(document, chance).encode().rstrip()
@@ -283,6 +300,7 @@ SHAPE = pa.schema(
 )
 
 
+@settings(deadline=None)
 @given(objects=OBJECTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 200))
 def test_objects_written_as_an_array_read_back_equal(objects, chance, block_bytes):
     text = spaced(objects, chance).encode()

@@ -123,7 +123,7 @@ class JsonLinesReader(_RecordsReader[JsonLinesOptions]):
         lines, is_clean = file.start_line - 1, True
         for block in line_blocks(stream, file.name, first_line=file.start_line, block_bytes=block_bytes):
             yield block
-            lines = block.line - 1 + block.raw.count(b"\n")
+            lines = block.line - 1 + block.count
             is_clean = block.raw.endswith(b"\n")
         file.lines = lines if is_clean else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from dativo_plugin_sdk.errors import DataFormatError
@@ -35,6 +36,14 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Records:
+    """Records as a parser takes them, each ended by a newline, and the line of each."""
+
+    text: bytes
+    lines: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Block:
     """Whole records in the order of their file.
 
@@ -58,24 +67,43 @@ class Block:
         for number, (line, (start, end)) in enumerate(zip(lines, self.spans, strict=True), self.number):
             yield Record(self.raw[start:end], line, number)
 
-    def objects(self) -> tuple[bytes, Sequence[int]] | None:
-        """Give the records as a parser takes them, each with its line.
+    def at_a_glance(self) -> Records | None:
+        """Give the records of lines without looking: some may be blank, or no objects; otherwise as `looked_at`."""
+        if self.spans is not None:
+            return self.looked_at()
+        return Records(self.raw, range(self.line, self.line + self.count))
 
-        Returns:
-            None where a record is, at first sight, no object.
-        """
+    def looked_at(self) -> Records | None:
+        """Give the records, each of which begins as an object, or None where one does not."""
         if self.spans is not None:
             if any(self.raw[start] != _OBJECT_START[0] for start, _ in self.spans):
                 return None
-            return b"\n".join([self.raw[start:end] for start, end in self.spans]), self._element_lines()
-        rows = self.raw.count(b"\n") + (not self.raw.endswith(b"\n"))
-        # A newline never stands inside a string, so this counts the lines that begin with an object.
-        if self.raw.startswith(_OBJECT_START) + self.raw.count(b"\n{") == rows:
-            return self.raw, range(self.line, self.line + rows)
+            texts = [self.raw[start:end] for start, end in self.spans]
+            return Records(b"\n".join([*texts, b""]), self._element_lines())
         records = list(self.records())
         if any(record.text.lstrip()[:1] != _OBJECT_START for record in records):
             return None
-        return b"\n".join([record.text for record in records]), [record.line for record in records]
+        return Records(b"\n".join([*(record.text for record in records), b""]), [record.line for record in records])
+
+    @cached_property
+    def count(self) -> int:
+        """How many records there are, blank lines counted as such."""
+        if self.spans is not None:
+            return len(self.spans)
+        return self.raw.count(b"\n") + (not self.raw.endswith(b"\n"))
+
+    def halves(self) -> tuple[Block, Block]:
+        """Cut the block in two; one of them may be empty."""
+        if self.spans is not None:
+            middle = len(self.spans) // 2
+            cut = self.spans[middle][0]
+            back = [(start - cut, end - cut) for start, end in self.spans[middle:]]
+            line = self.line + self.raw.count(b"\n", 0, cut)
+            first = Block(self.raw[:cut], self.line, self.spans[:middle], self.number)
+            return first, Block(self.raw[cut:], line, back, self.number + middle)
+        cut = self.raw.find(b"\n", len(self.raw) // 2) + 1 or len(self.raw)
+        first = Block(self.raw[:cut], self.line)
+        return first, Block(self.raw[cut:], self.line + first.raw.count(b"\n"))
 
     def _element_lines(self) -> Sequence[int]:
         assert self.spans is not None  # noqa: S101  only asked of arrays

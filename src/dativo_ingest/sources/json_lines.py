@@ -46,11 +46,11 @@ def line_blocks(
     while chunk:
         end = chunk.rfind(b"\n") + 1
         if end:
-            raw = b"".join((*parts, chunk[:end]))
+            block = Block(b"".join((*parts, memoryview(chunk)[:end])), line)
             parts.clear()
-            yield Block(raw, line)
-            line += raw.count(b"\n")
-            offset += len(raw)
+            yield block
+            line += block.count
+            offset += len(block.raw)
         if end < len(chunk):
             parts.append(chunk[end:])
         if sum(map(len, parts)) > max_record_bytes:

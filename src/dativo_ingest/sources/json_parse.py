@@ -2,14 +2,15 @@
 
 A block goes through pyarrow's JSON parser with the stream's schema. That parser is more lenient than JSON (it takes
 NaN, bytes that are no UTF-8, ``null`` for an object, two objects on a line), so a few cheap looks at the block make up
-for it. Where it fails, or a look finds something, the records are read one by one with `json_values`: malformed ones
-are set aside, the rest is parsed again at full speed, and only if that fails too, value by value. Which way a record
-goes changes its price, never its outcome.
+for it. Where it fails, or a look finds something, the block is halved until few records are left, and those are read
+one by one with `json_values`: malformed ones are set aside, the rest is parsed again at full speed, and only if that
+fails too, value by value. Which way a record goes changes its price, never its outcome.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
-from dativo_ingest.sources.json_blocks import Block, Record
+from dativo_ingest.sources.json_blocks import Block, Record, Records
 from dativo_ingest.sources.json_text_columns import TextColumns
 from dativo_ingest.sources.json_types import has_map, has_nested_json_text, is_json_text, wire_schema
 from dativo_ingest.sources.json_values import MalformedError, MisfitError, fit, parse_object
@@ -27,6 +28,8 @@ from dativo_plugin_sdk import row_json
 
 _Unexpected: TypeAlias = Literal["error", "infer", "ignore"]
 _ROOM_BYTES = 1024
+_OBJECT_FIRST = re.compile(rb"[ \t\r\n]*+\{")
+_FEW_RECORDS = 64  # a block with something amiss is halved down to this
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,51 @@ class RecordParser:
 
     def parse(self, block: Block) -> ParsedBlock:
         """Parse a block; every record of it is in the result, as a row or as rejected."""
-        found = None if self._is_beyond_arrow else block.objects()
+        if self._is_beyond_arrow:
+            return self._record_by_record(block)
+        parsed = self._at_once(block)
+        if parsed is not None:
+            return parsed
+        if block.count <= _FEW_RECORDS:
+            return self._record_by_record(block)
+        first, second = block.halves()
+        if not first.raw or not second.raw:
+            return self._record_by_record(block)
+        return _joined(self.parse(first), self.parse(second))
+
+    def _at_once(self, block: Block) -> ParsedBlock | None:
+        """Parse a block in which all is well; None where it must be looked at more closely."""
         unexpected = self._unexpected
-        may_hide_nan = unexpected == "ignore" and (b"NaN" in block.raw or b"Inf" in block.raw)
-        if found is not None and not may_hide_nan:
-            table = self._at_full_speed(*found, block.records(), unexpected)
-            if table is not None:
-                return ParsedBlock(self._batch(table), found[1], extra=self._extra_of(table, block, unexpected))
-        return self._record_by_record(block)
+        if unexpected == "ignore" and (b"NaN" in block.raw or b"Inf" in block.raw):
+            return None
+        records = block.at_a_glance()
+        table = None if records is None else self._at_full_speed(records, block.records(), unexpected)
+        if (
+            records is not None
+            and table is not None
+            and (table.num_rows != len(records.lines) or _may_have_empty_rows(table))
+        ):
+            # Blank lines, or null where an object should be.
+            records = block.looked_at()
+            table = None if records is None else self._at_full_speed(records, block.records(), unexpected)
+        if table is None or records is None or table.num_rows != len(records.lines):
+            return None
+        return ParsedBlock(self._batch(table), records.lines, extra=self._extra_of(table, block, unexpected))
 
     def _at_full_speed(
-        self, text: bytes, lines: Sequence[int], records: Iterable[Record], unexpected: _Unexpected
+        self, records: Records, one_by_one: Iterable[Record], unexpected: _Unexpected
     ) -> pa.Table | None:
         """Parse objects with pyarrow; None where one of them must be looked at."""
-        if not lines:
+        text = records.text
+        if not records.lines:
             return self._schema.empty_table()
+        if _OBJECT_FIRST.match(text) is None:  # pyarrow 26 crashes where null is the first record
+            return None
         try:
             if not text.isascii():
                 text.decode()
             if self._texts is not None:
-                text = b"".join([self._texts.rewrite(record.text.decode()).encode() + b"\n" for record in records])
+                text = b"".join([self._texts.rewrite(record.text.decode()).encode() + b"\n" for record in one_by_one])
         except (ValueError, RecursionError):  # no UTF-8, or no JSON
             return None
         try:
@@ -98,9 +126,7 @@ class RecordParser:
             )
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != len(lines) or any(map(_was_taken_too_easily, table.columns)):
-            return None
-        return table
+        return None if any(map(_was_taken_too_easily, table.columns)) else table
 
     def _record_by_record(self, block: Block) -> ParsedBlock:
         good: list[tuple[int, Record]] = []
@@ -121,10 +147,10 @@ class RecordParser:
         self._learn(nested, has_extra=bool(extra), is_well_formed=not rejected)
         if not self._is_beyond_arrow:
             text = b"\n".join([record.text for _, record in good] + [b""])
-            lines = [record.line for _, record in good]
-            table = self._at_full_speed(text, lines, (record for _, record in good), "ignore")
+            records = Records(text, [record.line for _, record in good])
+            table = self._at_full_speed(records, (record for _, record in good), "ignore")
             if table is not None:
-                return ParsedBlock(self._batch(table), lines, [row for _, row in rejected], tuple(extra))
+                return ParsedBlock(self._batch(table), records.lines, [row for _, row in rejected], tuple(extra))
         batch, lines = self._value_by_value(good, objects, rejected)
         rejected.sort(key=itemgetter(0))
         return ParsedBlock(batch, lines, [row for _, row in rejected], tuple(extra))
@@ -188,6 +214,20 @@ class RecordParser:
             "source": self._source,
             "line": record.line,
         }
+
+
+def _joined(first: ParsedBlock, second: ParsedBlock) -> ParsedBlock:
+    return ParsedBlock(
+        pa.concat_batches([first.batch, second.batch]),  # type: ignore[attr-defined]  # the stubs lag behind
+        [*first.lines, *second.lines],
+        first.rejected + second.rejected,
+        tuple(dict.fromkeys(first.extra + second.extra)),
+    )
+
+
+def _may_have_empty_rows(table: pa.Table) -> bool:
+    """Say whether a row may be null in every column, as the parser makes one of ``null``."""
+    return all(column.null_count for column in table.columns)
 
 
 def _one_chunk(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
