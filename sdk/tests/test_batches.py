@@ -311,13 +311,17 @@ def test_a_thousand_columns_and_nested_rows_are_taken():
 
 
 PLAIN_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), PLAIN_VALUES), min_size=1, max_size=8))
 def test_json_rows_are_taken_whole_and_conform_to_the_schema_inferred_from_them(rows):
     schema = infer_schema(rows)
@@ -332,7 +336,7 @@ def test_json_rows_are_taken_whole_and_conform_to_the_schema_inferred_from_them(
     assert kept == (len(rows) if len(schema) else 0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.dictionaries(st.sampled_from("ab"), PLAIN_VALUES, min_size=1), min_size=1, max_size=8))
 def test_columns_of_json_hold_the_values_as_they_were(rows):
     batch, _ = rows_of(rows)
