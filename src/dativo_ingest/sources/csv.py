@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv  # the standard library's: imports are absolute
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dativo_ingest.sources.csv_blocks import Block, RecordBlocks, Start
 from dativo_ingest.sources.csv_infer import infer, sniff_delimiter
+from dativo_ingest.sources.csv_malformed import MalformedRecords
 from dativo_ingest.sources.csv_options import CsvOptions
-from dativo_ingest.sources.csv_parse import BlockParser, Malformed, Parsed
+from dativo_ingest.sources.csv_parse import BlockParser, Parsed
 from dativo_ingest.sources.csv_pool import in_order
 from dativo_ingest.sources.csv_records import Dialect, cut, line_count
 from dativo_ingest.sources.file_listing import without_packing
@@ -22,11 +22,8 @@ from dativo_plugin_sdk import (
     DataFormatError,
     DataValidationError,
     Message,
-    Rejected,
     Rows,
     StreamSpec,
-    rejected,
-    row_json,
 )
 
 _BLOCK_BYTES = 4 * 2**20  # large enough that a block's fixed costs vanish, small enough for the processor's cache
@@ -105,8 +102,9 @@ class CsvReader(FileReader[CsvOptions]):
                 yield block
 
         for parsed in in_order(work, watched(), threads=stream.parallelism, window_bytes=stream.batch_bytes):
-            if parsed.malformed:
-                yield _rejected(parsed.malformed, file, line)
+            rejected = parsed.malformed.rejected(file.name, line) if parsed.malformed else None
+            if rejected is not None:
+                yield rejected
             if parsed.batch.num_rows:
                 yield Rows(
                     parsed.batch,
@@ -209,21 +207,8 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _never_closed(block: Block, parser: BlockParser) -> Parsed:
+    malformed = MalformedRecords()
     text = block.data.to_pybytes().decode(errors="replace").rstrip("\r\n")
-    record = Malformed(0, "a quote is opened and never closed", text)
+    malformed.add(0, "a quote is opened and never closed", text)
     empty = pa.RecordBatch.from_pylist([], schema=pa.schema([(name, pa.string()) for name in parser.columns]))
-    return Parsed(empty, line_count(block.data), malformed=[record])
-
-
-def _rejected(malformed: list[Malformed], file: OpenedFile, line: int) -> Rejected:
-    def row(record: Malformed) -> dict[str, Any]:
-        return {
-            "column": record.column,
-            "rule": "malformed",
-            "reason": record.reason,
-            "row": row_json(record.row),
-            "source": file.name,
-            "line": line + record.line,
-        }
-
-    return Rejected(rejected([row(record) for record in malformed]))
+    return Parsed(empty, line_count(block.data), malformed=malformed)

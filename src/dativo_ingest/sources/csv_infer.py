@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
+from dativo_ingest.sources.csv_broken import as_latin, is_utf8
 from dativo_ingest.sources.csv_options import CsvOptions
-from dativo_ingest.sources.csv_parse import convert_options, is_utf8, parse_options
+from dativo_ingest.sources.csv_parse import convert_options, parse_options
 from dativo_ingest.sources.csv_records import Dialect
 from dativo_plugin_sdk import DataFormatError
 
@@ -39,7 +40,7 @@ def infer(sample: bytes, names: list[str], dialect: Dialect, options: CsvOptions
     if not sample.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
     if not is_utf8(sample):
-        sample = sample.decode("latin-1").encode()  # what is no text gets no type here, and is rejected when it is read
+        sample = as_latin(sample)  # what is no text gets no type here, and is rejected when it is read
 
     def look(**more: Any) -> pa.Table:
         return pacsv.read_csv(

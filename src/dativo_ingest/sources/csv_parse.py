@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
+from dativo_ingest.sources.csv_broken import as_before, as_latin, is_utf8, restored
+from dativo_ingest.sources.csv_malformed import MalformedRecords
 from dativo_ingest.sources.csv_options import CsvOptions
 from dativo_ingest.sources.csv_records import Dialect, Octets, line_count, record_lines
 
@@ -19,23 +21,13 @@ _BLANKS = " \t"  # what Arrow's parser leaves out around numbers, times and bool
 
 
 @dataclass
-class Malformed:
-    """A record that is no row, or a row with bytes that are no text; ``line`` is from 0 at the block's beginning."""
-
-    line: int
-    reason: str
-    row: object
-    column: str | None = None
-
-
-@dataclass
 class Parsed:
     """What a block holds; ``lines`` is None where row and line go in step, else each row's line from 0."""
 
     batch: pa.RecordBatch
     line_count: int
     lines: pa.Array[Any] | None = None
-    malformed: list[Malformed] = field(default_factory=list)
+    malformed: MalformedRecords | None = None
 
 
 class BlockParser:
@@ -114,15 +106,12 @@ class BlockParser:
         texts: dict[str, pa.DataType] = {
             name: kind if pa.types.is_binary(kind) else pa.string() for name, kind in self._kinds.items()
         }
-        broken = not is_utf8(data)
-        if broken:
-            # Latin-1 gives every byte a character, and back: the parser sees valid text, and so does its callback.
-            data = data.decode("latin-1").encode()
-            texts = dict.fromkeys(texts, pa.string())
-        table = self._read(data, texts, bad, quoted_nulls=False)
-        parsed = self._numbered(_batch(table), data, bad, broken=broken)
-        if broken:
-            parsed = self._without_broken(parsed)
+        if is_utf8(data):
+            parsed = self._numbered(_batch(self._read(data, texts, bad, quoted_nulls=False)), data, bad)
+        else:
+            data = as_latin(data)  # so that the parser sees valid text, and the callback for malformed records
+            table = self._read(data, dict.fromkeys(texts, pa.string()), bad, quoted_nulls=False)
+            parsed = self._restored(self._numbered(_batch(table), data, bad, show=as_before))
         batch = parsed.batch
         columns = [
             column if name in self._texts else self._converted(column, self._kinds[name])
@@ -130,6 +119,12 @@ class BlockParser:
         ]
         parsed.batch = pa.record_batch(columns, names=batch.schema.names)
         return parsed
+
+    def _restored(self, parsed: Parsed) -> Parsed:
+        malformed = parsed.malformed or MalformedRecords()
+        lines = parsed.lines if parsed.lines is not None else pa.array(range(parsed.batch.num_rows), pa.int64())
+        batch, lines = restored(parsed.batch, self._kinds, lines, malformed)
+        return Parsed(batch, parsed.line_count, lines, malformed)
 
     def _converted(self, cells: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
         """Convert a column's text as Arrow's CSV parser would, or give it in the engine's own spelling to be cast."""
@@ -144,41 +139,13 @@ class BlockParser:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return cells
 
-    def _without_broken(self, parsed: Parsed) -> Parsed:
-        """Turn cells that went through Latin-1 back; rows whose text is no UTF-8 become malformed."""
-        batch = parsed.batch
-        columns: list[pa.Array[Any]] = []
-        broken: dict[int, Malformed] = {}
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            kind = self._kinds[name]
-            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                raw = [None if cell is None else cell.encode("latin-1") for cell in column.to_pylist()]
-                columns.append(pa.array(raw, kind))
-                continue
-            if pc.all(pc.string_is_ascii(column)).as_py() is not False:
-                columns.append(column)
-                continue
-            cells = column.to_pylist()
-            for row, cell in enumerate(cells):
-                if cell is None or cell.isascii():
-                    continue
-                octets = cell.encode("latin-1")
-                cells[row] = octets.decode(errors="replace")
-                if row not in broken and not is_utf8(octets):
-                    line = row if parsed.lines is None else parsed.lines[row].as_py()
-                    broken[row] = Malformed(line, f"bytes that are not UTF-8: {octets[:40]!r}", None, name)
-            columns.append(pa.array(cells, pa.string()))
-        batch = pa.record_batch(columns, names=batch.schema.names)
-        if not broken:
-            return Parsed(batch, parsed.line_count, parsed.lines, parsed.malformed)
-        for row, malformed in broken.items():
-            malformed.row = batch.slice(row, 1).to_pylist()[0]
-        good = pa.array([row for row in range(batch.num_rows) if row not in broken], pa.int64())
-        lines = good if parsed.lines is None else parsed.lines.take(good)
-        return Parsed(batch.take(good), parsed.line_count, lines, [*parsed.malformed, *broken.values()])
-
     def _numbered(
-        self, batch: pa.RecordBatch, data: Octets, bad: Sequence[pacsv.InvalidRow], *, broken: bool = False
+        self,
+        batch: pa.RecordBatch,
+        data: Octets,
+        bad: Sequence[pacsv.InvalidRow],
+        *,
+        show: Callable[[str], str] = str,
     ) -> Parsed:
         """Work out lines: of malformed records always, of rows where they do not go in step with the lines."""
         ends = line_count(data)
@@ -186,18 +153,14 @@ class BlockParser:
         if ends + (bytes(data[len(data) - 1 :]) not in (b"\n", b"\r")) == records and not bad:
             return Parsed(batch, ends)
         lines = record_lines(data, self._dialect)
-        numbers = [row.number - 1 for row in bad if row.number is not None]
-        malformed = [
-            Malformed(
-                int(lines[row.number - 1]) if row.number is not None else 0,
-                f"{row.actual_columns} cell(s), the header has {row.expected_columns}",
-                row.text.encode("latin-1").decode(errors="replace") if broken else row.text,
-            )
-            for row in bad
-        ]
+        malformed, wrong = MalformedRecords(), set[int]()
+        for row in bad:
+            assert row.number is not None  # noqa: S101  Arrow knows it where it reads with one thread
+            wrong.add(row.number - 1)
+            reason = f"{row.actual_columns} cell(s), the header has {row.expected_columns}"
+            malformed.add(int(lines[row.number - 1]), reason, show(row.text))
         kept = pa.array(lines, pa.int64())
-        if numbers:
-            wrong = set(numbers)
+        if wrong:
             kept = kept.take(pa.array([at for at in range(len(kept)) if at not in wrong], pa.int64()))
         return Parsed(batch, ends, kept, malformed)
 
@@ -278,12 +241,3 @@ def _batch(table: pa.Table) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
     return pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def is_utf8(data: bytes) -> bool:
-    """Say whether bytes are text in UTF-8."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
