@@ -44,6 +44,8 @@ class Table:
     ) -> Shape:
         """Find out what the table must become to take these columns."""
         there = self.columns(session)
+        if there and self._is_view(session):
+            raise SchemaValidationError(f"{self.title} is a view, a table is needed", hint="choose another table name")
         if not there:
             return Shape(exists=False, columns=incoming, changes=())
         spelt = {folded(column.name): column.name for column in there}
@@ -54,6 +56,14 @@ class Table:
     def columns(self, session: duckdb.DuckDBPyConnection) -> list[Column[str]]:
         """List the table's columns in order; none where there is no such table."""
         return _table_columns(session, self._schema, self._name)
+
+    def _is_view(self, session: duckdb.DuckDBPyConnection) -> bool:
+        rows = session.execute(
+            "SELECT 1 FROM duckdb_views() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND lower(view_name) = lower(?)",
+            [self._schema, self._name],
+        ).fetchall()
+        return bool(rows)
 
     def apply(self, session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
         """Make the table, or change it."""
