@@ -7,8 +7,12 @@ import pyarrow as pa
 import pytest
 
 from dativo_ingest.sources.json import JsonLinesReader, JsonReader
+from dativo_ingest.sources.json_blocks import Block
+from dativo_ingest.sources.json_parse import RecordParser
 from dativo_ingest.sources.json_types import infer_schema
-from dativo_plugin_sdk import SourceConfig
+from dativo_ingest.sources.json_values import json_text
+from dativo_ingest.steps.conform import conform
+from dativo_plugin_sdk import Rows, SourceConfig
 
 JSON_TEXT = pa.field("value", pa.string(), metadata={"dativo.logical_type": "json"})
 INSTANT = pa.timestamp("us", "UTC")
@@ -79,6 +83,25 @@ def test_what_is_inferred_is_what_is_read(tmp_path, read_files):
     assert reading.rejected == []
     assert [row["mixed"] for row in reading.rows] == ["1", '"x"']
     assert reading.rows[1]["late"] == {"deep": 1.5}
+
+
+def test_what_is_inferred_conforms_without_loss():
+    values = {
+        "at": ["2024-01-31T10:00:00Z", "2024-01-31 10:00:00.123456+02:00", "0001-01-01T00:00:00-23:59"],
+        "mixed": [1, "x", {"a": [Decimal("1.10")]}],
+        "wide": [2**63, -1, 10**37],
+        "inside": [{"at": "2024-01-31T10:00:00Z"}, None, {}],
+    }
+    objects = [{name: column[number] for name, column in values.items()} for number in range(3)]
+    schema = infer_schema(objects)
+    raw = "\n".join(json_text(item) for item in objects).encode()
+
+    conformed = conform(Rows(RecordParser(schema, "file").parse(Block(raw, 1)).batch), schema)
+
+    assert conformed.rejected is None
+    assert conformed.batch.schema.equals(schema)
+    assert conformed.batch.column("mixed").to_pylist() == ["1", '"x"', '{"a":[1.10]}']
+    assert conformed.batch.column("at").cast(pa.string()).to_pylist()[1] == "2024-01-31 08:00:00.123456Z"
 
 
 def test_several_files_have_one_schema_that_keeps_the_values_of_all(tmp_path, read_files):

@@ -15,7 +15,7 @@ LOGICAL_TYPE = b"dativo.logical_type"
 """The field metadata that says ``json`` where a string holds a JSON text."""
 
 _JSON = pa.field("", pa.string(), metadata={LOGICAL_TYPE: b"json"})
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _WHOLE = (("small", 2**53), ("int", 2**63), ("long", 10**38))
 """Kinds of whole numbers by size: those a double holds exactly, those of 64 bits, those of 38 digits."""
 
@@ -189,7 +189,7 @@ def _is_instant(text: str) -> bool:
     if _RFC3339.fullmatch(text) is None:
         return False
     try:
-        datetime.fromisoformat(text.upper().replace(" ", "T"))
+        datetime.fromisoformat(text)
     except ValueError:
         return False
     return True
