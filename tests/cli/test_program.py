@@ -67,6 +67,8 @@ def test_every_help_ends_with_an_example(command: str) -> None:
         pytest.param(["state", "set", "-c", "job.yaml", "--stream", "a", "{"], id="a state that is not JSON"),
         pytest.param(["state", "set", "-c", "job.yaml", "--stream", "a", "7"], id="a state that is no object"),
         pytest.param(["schema", "sonnet"], id="no such schema"),
+        pytest.param(["discover", "-c", "-", "--write-assets", "found"], id="assets of a job without a file"),
+        pytest.param(["init", "--source", "jsonl"], id="a format without files"),
     ],
 )
 def test_a_bad_command_line_exits_2_and_leaves_stdout_alone(arguments: list[str]) -> None:

@@ -49,6 +49,8 @@ def discover(
     from dativo_ingest.cli.output import emit, emit_json
     from dativo_ingest.cli.text import discover_text
 
+    if write_assets is not None and config == "-":
+        raise click.UsageError("--write-assets needs the job as a file: its source and target are copied from there.")
     try:
         from dativo_ingest.run.discovery import discover_job
 
