@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from dativo_ingest.sources.json import JsonReader
 from dativo_ingest.sources.json_array import element_blocks
@@ -253,7 +253,6 @@ def spaced(value: object, chance: random.Random) -> str:
     return f"{gap()}{text}{gap()}"
 
 
-@settings(deadline=None)
 @given(document=DOCUMENTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 60))
 def test_whatever_stands_in_an_array_is_cut_out_whole(document, chance, block_bytes):
     text = spaced(document, chance).encode()
@@ -263,7 +262,6 @@ def test_whatever_stands_in_an_array_is_cut_out_whole(document, chance, block_by
     assert [json.loads(element) for element in found] == document
 
 
-@settings(deadline=None)
 @given(document=DOCUMENTS, before=VALUES, after=VALUES, chance=st.randoms(use_true_random=False))
 def test_an_array_is_found_between_any_other_members(document, before, after, chance):
     text = spaced({"before": before, "at": {"b": before, "rows": document, "a": after}, "after": after}, chance)
@@ -273,7 +271,6 @@ def test_an_array_is_found_between_any_other_members(document, before, after, ch
     assert [json.loads(element) for element in found] == document
 
 
-@settings(deadline=None)
 @given(document=DOCUMENTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 60), data=st.data())
 def test_an_array_cut_anywhere_is_a_format_error(document, chance, block_bytes, data):
     text = spaced(document, chance).encode().rstrip()
@@ -300,7 +297,6 @@ SHAPE = pa.schema(
 )
 
 
-@settings(deadline=None)
 @given(objects=OBJECTS, chance=st.randoms(use_true_random=False), block_bytes=st.integers(1, 200))
 def test_objects_written_as_an_array_read_back_equal(objects, chance, block_bytes):
     text = spaced(objects, chance).encode()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from dativo_ingest.sources.json import JsonLinesReader
 from dativo_ingest.sources.json_blocks import Block
@@ -305,7 +305,6 @@ def test_a_packed_file_is_read_and_a_truncated_one_is_a_format_error(tmp_path, r
         read_files(JsonLinesReader, path, PAIR)
 
 
-@settings(deadline=None)
 @given(bad=st.sets(st.integers(0, 999), max_size=20), blank=st.sets(st.integers(0, 999), max_size=3))
 def test_bad_lines_are_found_wherever_they_stand_in_a_large_block(bad, blank):
     lines = [f'{{"id": {number}}}' for number in range(1000)]
@@ -370,7 +369,6 @@ def test_threads_keep_the_order_and_all_bytes_are_counted(tmp_path, read_files):
     assert reading.source_bytes == path.stat().st_size
 
 
-@settings(deadline=None)
 @given(
     data=st.lists(st.sampled_from([b"{", b"}", b"\n", b"\r\n", b"abc", b'"', "é".encode()]), max_size=60).map(b"".join),
     block_bytes=st.integers(1, 40),
@@ -406,7 +404,6 @@ KINDS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(lines=st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=6), kinds=st.tuples(KINDS, KINDS))
 def test_what_becomes_of_a_line_does_not_depend_on_its_neighbours(lines, kinds):
     schema = pa.schema([("a", kinds[0]), pa.field("j", pa.string(), metadata=JSON_TEXT), ("z", kinds[1])])
@@ -444,7 +441,6 @@ SHAPE = pa.schema(
 )
 
 
-@settings(deadline=None)
 @given(objects=OBJECTS, ascii_only=st.booleans(), block_bytes=st.integers(1, 200))
 def test_objects_written_as_lines_read_back_equal(objects, ascii_only, block_bytes):
     text = "".join(json.dumps(item, ensure_ascii=ascii_only) + "\n" for item in objects)
