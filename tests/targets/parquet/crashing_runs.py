@@ -172,6 +172,7 @@ def kills(lake: Path, count: int, seed: int) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
+    pa.array([1])  # what Arrow imports for it, it imports once and not in every child
     how, where, what = sys.argv[1:4]
     steps, wrong = every_step(Path(where), what) if how == "every-step" else kills(Path(where), int(what), 7)
     print(json.dumps({"steps": steps, "wrong": wrong}))  # noqa: T201
