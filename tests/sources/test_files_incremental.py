@@ -11,7 +11,16 @@ import pytest
 from file_reading import Reading, config, read_stream
 
 from dativo_ingest.sources.csv import CsvReader
-from dativo_plugin_sdk import DataError, DataFormatError, InvalidConfigError, Rows, State, StateChanged, StreamSpec
+from dativo_plugin_sdk import (
+    DataError,
+    DataFormatError,
+    InvalidConfigError,
+    Rows,
+    State,
+    StateChanged,
+    StreamSpec,
+    Warned,
+)
 
 
 def _run(path: Path, state: State | None = None, **spec: Any) -> Reading:
@@ -149,6 +158,19 @@ def test_a_file_that_changed_is_reloaded_or_ignored_as_asked(landing: Path, choi
     second = _run(landing, first.state, options={"changed_files": choice})
 
     assert _ids(second) == expected
+
+
+def test_changed_files_that_are_ignored_are_warned_of(landing: Path) -> None:
+    first = _run(landing)
+    (landing / "b.csv").write_text("id,name\n9,nine!\n")
+    (landing / "c.csv").write_text("id,name\n4,four\n")
+
+    second = _run(landing, first.state, options={"changed_files": "ignore"})
+
+    assert _ids(second) == [4]
+    assert [warned.message for warned in second.of(Warned)] == [
+        f"files that changed since they were read are ignored: {landing}/b.csv"
+    ]
 
 
 def test_a_packed_file_that_grew_has_changed(tmp_path: Path) -> None:

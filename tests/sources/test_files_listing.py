@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from file_reading import config, read_stream
 from dativo_ingest.sources.csv import CsvReader
 from dativo_ingest.sources.file_config import FileConnection, FileCredentials
 from dativo_ingest.sources.file_listing import FileStore
-from dativo_plugin_sdk import DataNotFoundError, InsufficientPermissionsError, InvalidConfigError, StreamSpec
+from dativo_plugin_sdk import DataNotFoundError, InsufficientPermissionsError, InvalidConfigError, StreamSpec, Warned
 from dativo_plugin_sdk.errors import error_from_dict
 
 
@@ -127,7 +128,7 @@ def test_what_may_not_be_read_is_a_permission_error(tmp_path: Path, denied: str)
     )
     folder.chmod(0o755)
 
-    error = error_from_dict(__import__("json").loads(done.stdout))
+    error = error_from_dict(json.loads(done.stdout))
     assert isinstance(error, InsufficientPermissionsError)
     assert "permission denied" in str(error)
     assert str(folder) in str(error)
@@ -179,3 +180,24 @@ def test_streams_are_the_files_by_their_stems_and_by_folders_where_stems_meet(tr
         "x.c": {"path": f"{tree}/x/c.csv"},
         "y.c": {"path": f"{tree}/x/y/c.csv"},
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        pytest.param(["orders", "users"], True, id="another name beside it"),
+        pytest.param(["orders", "orders_2"], False, id="more of the same"),
+        pytest.param(["orders"], False, id="the file alone"),
+        pytest.param(["a", "b"], False, id="no file of that name"),
+    ],
+)
+def test_a_stream_called_like_one_of_several_files_reads_all_and_says_so(
+    tmp_path: Path, names: list[str], warned: bool
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.csv").write_text("id\n1\n")
+
+    reading = read_stream(CsvReader(config(tmp_path)), name="orders")
+
+    assert len(reading.rows) == len(names)
+    assert ["reads all 2 files" in warning.message for warning in reading.of(Warned)] == [True] * warned

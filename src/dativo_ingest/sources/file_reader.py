@@ -63,6 +63,7 @@ class _StreamRun:
     start: FilesState
     now: FilesState
     todo: dict[str, tuple[SourceFile, int, int]] = field(default_factory=dict)  # path → file, start byte, start line
+    warnings: list[str] = field(default_factory=list)
 
 
 class FileReader(StreamReader, Generic[Options]):
@@ -184,7 +185,9 @@ class FileReader(StreamReader, Generic[Options]):
         options = self.options_of(stream)
         run = self._start(stream, state)
         changed: list[tuple[SourceFile, FileEntry]] = []
-        for file in self._files(options):
+        files = self._files(options)
+        run.warnings += _doubts(stream, options, files)
+        for file in files:
             entry = run.start.files.get(file.path)
             verdict = self._judge(entry, file, options)
             if verdict == "unchanged":
@@ -193,13 +196,15 @@ class FileReader(StreamReader, Generic[Options]):
                 run.todo[file.path] = (file, entry.size, entry.lines + 1)
                 continue
             if verdict in {"changed", "grown"} and entry is not None and stream.cursor is None:
-                if options.changed_files == "fail":
-                    changed.append((file, entry))
                 if options.changed_files != "reload":
+                    changed.append((file, entry))
                     continue
             run.todo[file.path] = (file, 0, 1)
-        if changed:
+        if changed and options.changed_files == "fail":
             raise _changed_error(stream, changed)
+        if changed:
+            names = _names(file.path for file, _ in changed)
+            run.warnings.append(f"files that changed since they were read are ignored: {names}")
         return [
             Partition(id=path, detail={"path": path}, size_bytes=file.size_bytes - start_byte)
             for path, (file, start_byte, _) in run.todo.items()
@@ -214,6 +219,8 @@ class FileReader(StreamReader, Generic[Options]):
         options = self.options_of(stream)
         run = self._runs.get(stream.name) or self._start(stream, state)
         file, start_byte, start_line = run.todo.get(partition.id) or (self._look(partition.id), 0, 1)
+        yield from map(Warned, run.warnings)
+        run.warnings = []
         followed = CursorFilter.of(stream, run.start, run.now)
         with self._opened(file, options, start_byte=start_byte, start_line=start_line) as opened:
             etag = self._store.etag(file.path)
@@ -379,6 +386,17 @@ def _changed_error(stream: StreamSpec, changed: Sequence[tuple[SourceFile, FileE
         hint="options: {changed_files: reload} reads them again as a whole (their old rows stay in the table), "
         "{changed_files: ignore} leaves them; --full-refresh with write: overwrite starts anew",
     )
+
+
+def _doubts(stream: StreamSpec, options: FileOptions, files: Sequence[SourceFile]) -> list[str]:
+    """Say that a stream called like one file reads others too, where those are not called alike."""
+    stems = {file.stem for file in files}
+    if options.path is not None or stream.name not in stems or all(stem.startswith(stream.name) for stem in stems):
+        return []
+    return [
+        f"stream {stream.name} reads all {len(files)} files that source.connection.path matches, not only "
+        f"{stream.name}; give the stream a `path` of its own if that is not meant"
+    ]
 
 
 def _names(paths: Iterable[str]) -> str:
