@@ -27,7 +27,7 @@ from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import error_document, now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.secrets.redaction import redact_document
-from dativo_plugin_sdk.errors import DativoError
+from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
 
 
 @dataclass
@@ -50,8 +50,9 @@ class _Run:
 
     def fail(self, error: BaseException, *, stage: str, stream: str | None = None, plugin: str | None = None) -> None:
         document = error_document(error, stage=stage, stream=stream, plugin=plugin)
-        if not isinstance(error, DativoError):
-            document["details"] = {"traceback": "".join(traceback.format_exception(error))}
+        if not isinstance(error, DativoError) or isinstance(error, PluginExecutionError):
+            trace = "".join(traceback.format_exception(error))
+            document["details"] = {**document["details"], "traceback": trace}
         self.errors.append(document)
         self.codes.append(exit_codes.of(error))
 

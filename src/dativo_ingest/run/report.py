@@ -10,7 +10,7 @@ import dativo_ingest
 from dativo_ingest.run import exit_codes
 from dativo_ingest.run.pipeline import StreamOutcome
 from dativo_ingest.run.plan import StreamPlan
-from dativo_plugin_sdk.errors import DativoError
+from dativo_plugin_sdk.errors import DativoError, is_retryable_error
 
 REPORT = "dativo.report/1"
 CHECK = "dativo.check/1"
@@ -30,7 +30,7 @@ def error_document(
     return {
         "error_code": known.error_code if known else "INTERNAL_ERROR",
         "message": known.message if known else f"{type(error).__name__}: {error}",
-        "retryable": known.retryable if known else False,
+        "retryable": is_retryable_error(error),
         "retry_after_s": known.retry_after_s if known else None,
         "hint": known.hint if known else "this is a bug in Dativo; run again with --debug and report the traceback",
         "type": type(error).__name__,
