@@ -194,12 +194,10 @@ class FileReader(StreamReader, Generic[Options]):
                 continue
             if verdict == "grown" and entry is not None and entry.lines is not None and stream.cursor is None:
                 run.todo[file.path] = (file, entry.size, entry.lines + 1)
-                continue
-            if verdict in {"changed", "grown"} and entry is not None and stream.cursor is None:
-                if options.changed_files != "reload":
-                    changed.append((file, entry))
-                    continue
-            run.todo[file.path] = (file, 0, 1)
+            elif entry is None or stream.cursor is not None or options.changed_files == "reload":
+                run.todo[file.path] = (file, 0, 1)
+            else:
+                changed.append((file, entry))
         if changed and options.changed_files == "fail":
             raise _changed_error(stream, changed)
         if changed:
@@ -393,10 +391,8 @@ def _doubts(stream: StreamSpec, options: FileOptions, files: Sequence[SourceFile
     stems = {file.stem for file in files}
     if options.path is not None or stream.name not in stems or all(stem.startswith(stream.name) for stem in stems):
         return []
-    return [
-        f"stream {stream.name} reads all {len(files)} files that source.connection.path matches, not only "
-        f"{stream.name}; give the stream a `path` of its own if that is not meant"
-    ]
+    text = f"stream {stream.name} reads all {len(files)} files that source.connection.path matches, not only its own"
+    return [f"{text}; give the stream a `path` if that is not meant"]
 
 
 def _names(paths: Iterable[str]) -> str:
