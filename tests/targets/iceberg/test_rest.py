@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from iceberg_lake import NUMBERS, REJECTED, Lake, numbers
-from pyiceberg.exceptions import RESTError
+from pyiceberg.exceptions import NoSuchNamespaceError, RESTError
 from s3_service import S3
 
 from dativo_plugin_sdk import (
@@ -40,7 +40,7 @@ def wait_for_the_table_bucket(lake: Lake) -> None:
         try:
             with lake.catalog() as catalog:
                 catalog.list_namespaces()
-        except RESTError:
+        except (RESTError, NoSuchNamespaceError):
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
         else:

@@ -17,6 +17,10 @@ DEFAULT_NAMESPACE = "default"
 """Where a table goes whose job names no namespace: an Iceberg table always has one."""
 
 
+STREAM_BUFFER = {"buffer-size": str(256 * 1024)}
+"""What an open file of a warehouse folder may hold back; pyiceberg by itself takes four times as much."""
+
+
 def _as_text(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
@@ -116,6 +120,8 @@ class IcebergConfig(PluginConfig):
             "s3.secret-access-key": secrets.secret_access_key,
             "s3.session-token": secrets.session_token,
         }
+        if self.folder is not None:
+            known |= STREAM_BUFFER
         if secrets.credential is not None and connection.uri is not None:
             # Where a catalog hands out tokens by itself; pyiceberg deprecates finding this address on its own.
             known["oauth2-server-uri"] = f"{connection.uri.rstrip('/')}/v1/oauth/tokens"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dativo_ingest.targets.iceberg.file_schema import FileSchema
 
-MAX_OPEN_FILES = 16
+MAX_OPEN_FILES = 64
 """How many partitions may have a file open at once."""
 _MAX_ROW_GROUP_BYTES = 64 * 2**20
 _ARRAY_BYTES = 192
@@ -60,7 +60,7 @@ class DataFiles:
         sort: Sorts a row group; None to leave rows as they come.
         buffer_bytes: How much Arrow data may wait here.
         target_bytes: About how large a file gets.
-        open_file_bytes: What an open file holds beside its rows.
+        stream_bytes: What the stream of an open file holds.
     """
 
     def __init__(  # noqa: PLR0913  what a table's layout consists of
@@ -74,7 +74,7 @@ class DataFiles:
         sort: Callable[[pa.Table], pa.Table] | None,
         buffer_bytes: int,
         target_bytes: int,
-        open_file_bytes: int,
+        stream_bytes: int,
     ) -> None:
         self._io = io
         self._name = name
@@ -86,11 +86,12 @@ class DataFiles:
         self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // 4))
         self._mixed_limit_bytes = max(1, buffer_bytes // 8)
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
-        self._max_open = max(2, min(MAX_OPEN_FILES, buffer_bytes // 4 // open_file_bytes))
+        self._open_limit_bytes = buffer_bytes // 4
+        self._stream_bytes = stream_bytes
         self._mixed = _Buffer()
         self._parts: dict[PartitionValues, _Buffer] = {}
         self._parts_bytes = 0
-        self._open: dict[PartitionValues, ParquetFile] = {}  # the one written last is last
+        self._open: dict[PartitionValues, ParquetFile] = {}
         self._finished: list[DataFile] = []
         self.paths: list[str] = []
         self.rows = 0
@@ -162,6 +163,7 @@ class DataFiles:
             file.write(self._sort(table) if self._sort is not None else table)
             if file.size_bytes >= self._target_bytes:
                 self._close(values)
+        self._close_some(but=values)
 
     def _row_groups(self, batches: list[pa.RecordBatch]) -> Iterator[pa.Table]:
         """Cut rows into tables of at most a row group's bytes; a single batch may be larger."""
@@ -173,16 +175,22 @@ class DataFiles:
                 start, size_bytes = index + 1, 0
 
     def _file(self, values: PartitionValues) -> ParquetFile:
-        file = self._open.pop(values, None)
+        file = self._open.get(values)
         if file is None:
-            if len(self._open) >= self._max_open:
-                self._close(next(iter(self._open)))
             folder = self._partitioner.path(values) if self._partitioner is not None else ""
             path = self._name(folder)
             self.paths.append(path)
-            file = ParquetFile(self._io, path, self._shape.arrow, self._options, values)
-        self._open[values] = file
+            file = self._open[values] = ParquetFile(self._io, path, self._shape.arrow, self._options, values)
         return file
+
+    def _close_some(self, but: PartitionValues) -> None:
+        """Close files until what they hold is within its share, the largest first: it is nearest to its target."""
+        others = sorted((each for each in self._open if each != but), key=lambda each: self._open[each].size_bytes)
+        held_bytes = sum(file.held_bytes + self._stream_bytes for file in self._open.values())
+        while others and (held_bytes > self._open_limit_bytes or len(self._open) > MAX_OPEN_FILES):
+            largest = others.pop()
+            held_bytes -= self._open[largest].held_bytes + self._stream_bytes
+            self._close(largest)
 
     def _close(self, values: PartitionValues) -> None:
         # It stays in the list of open files until it is finished, so that a failure leaves it to be discarded.

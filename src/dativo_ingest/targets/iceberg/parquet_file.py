@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.schema import Schema
 
+_PAGE_BYTES = 2**20
 _CODECS = {"none": "none", "uncompressed": "none", "lz4": "lz4", "zstd": "zstd", "gzip": "gzip", "snappy": "snappy"}
 
 
@@ -75,6 +76,8 @@ def data_file(  # noqa: PLR0913  the parts of a manifest entry
 class ParquetFile:
     """A data file that is being written.
 
+    ``size_bytes`` is what has gone to its stream so far, ``held_bytes`` about what its writer holds in memory.
+
     Args:
         io: Where it goes.
         path: Its full location.
@@ -88,6 +91,7 @@ class ParquetFile:
     ) -> None:
         self.path = path
         self.size_bytes = 0
+        self.held_bytes = 0
         self._options = options
         self._partition = partition
         self._row_groups = 0
@@ -115,6 +119,8 @@ class ParquetFile:
                     hint="look for nulls in columns that the contract marks as required",
                 ) from error
             self.size_bytes = self._stream.tell()
+        # The writer keeps the page buffers of its last row group until the next one, or until it is closed.
+        self.held_bytes = min(table.nbytes, table.num_columns * _PAGE_BYTES)
         self._row_groups += 1
 
     def finish(self) -> DataFile:

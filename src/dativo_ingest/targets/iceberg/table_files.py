@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.locations import load_location_provider
 
+from dativo_ingest.targets.iceberg.config import STREAM_BUFFER
 from dativo_ingest.targets.iceberg.data_files import DataFiles
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.grouping import Partitioner
@@ -27,8 +28,7 @@ COMPRESSION = "write.parquet.compression-codec"
 TARGET_FILE_BYTES = "write.target-file-size-bytes"
 _MIB = 2**20
 DEFAULT_TARGET_FILE_MB = 256
-_STREAM_BYTES = _MIB
-"""The buffer of pyiceberg's output streams."""
+_STREAM_BYTES = int(STREAM_BUFFER["buffer-size"])
 _UPLOAD_BYTES = 6 * _MIB
 """The part of an upload that is being filled: it grows to 10 MiB, then goes."""
 
@@ -86,7 +86,7 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         sort=Sorter(order, schema) if order is not None and Sorter.can_sort(order) else None,
         buffer_bytes=buffer_bytes,
         target_bytes=_target_bytes(metadata.properties, options),
-        open_file_bytes=_STREAM_BYTES if metadata.location.startswith(("file:", "/")) else _UPLOAD_BYTES,
+        stream_bytes=_STREAM_BYTES if metadata.location.startswith(("file:", "/")) else _UPLOAD_BYTES,
     )
 
 
