@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def cursor_to_json(value: pa.Scalar[Any] | None) -> Any:
         return None
     if pa.types.is_integer(value.type) or pa.types.is_string(value.type) or pa.types.is_large_string(value.type):
         return value.as_py()
-    if pa.types.is_floating(value.type):
+    if pa.types.is_floating(value.type) and math.isfinite(value.as_py()):  # JSON has no infinity
         return value.as_py()
     return value.cast(pa.string()).as_py()
 
