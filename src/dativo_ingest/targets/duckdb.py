@@ -48,7 +48,8 @@ from dativo_plugin_sdk import (
     parse,
 )
 
-_MIN_MEMORY_BYTES = 256 * 2**20
+_MIN_MEMORY_BYTES = 512 * 2**20
+_BUFFERS = 8  # a table's buffer is an eighth of limits.memory_mb
 _INSERT_BYTES = 16 * 2**20
 _STAGE = 'temp."_dativo_stage"'
 _REJECTS = 'temp."_dativo_rejects"'
@@ -73,7 +74,10 @@ class DuckDBOptions(PluginConfig):
     lock_timeout_s: float = Field(default=60.0, ge=0)
     """How long to wait for another process that has the file open."""
     memory_limit_mb: int | None = Field(default=None, ge=64)
-    """What DuckDB may use; without it, half of ``limits.memory_mb`` and at least 256."""
+    """What DuckDB may use beside the run itself; without it, as much as ``limits.memory_mb`` and at least 512.
+
+    DuckDB keeps up to 122,880 rows of each table in memory until it stores them, whatever their size.
+    """
 
 
 class DuckDBWriter(StreamWriter):
@@ -276,7 +280,9 @@ class DuckDBTableWriter(TableWriter):
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._session is None:
             limit_mb = self._options.memory_limit_mb
-            memory_bytes = max(_MIN_MEMORY_BYTES, 4 * self._spec.buffer_bytes) if limit_mb is None else limit_mb * 2**20
+            memory_bytes = (
+                max(_MIN_MEMORY_BYTES, _BUFFERS * self._spec.buffer_bytes) if limit_mb is None else limit_mb * 2**20
+            )
             self._session = self._database.session(memory_bytes=memory_bytes)
         return self._session
 

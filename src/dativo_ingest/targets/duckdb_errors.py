@@ -41,7 +41,7 @@ _CLASSES: tuple[tuple[tuple[type[duckdb.Error], ...], type[DativoError], str | N
     (
         (duckdb.OutOfMemoryException,),
         MemoryLimitError,
-        "raise limits.memory_mb or target.options.memory_limit_mb: DuckDB holds 122,880 rows at a time",
+        "raise limits.memory_mb or target.options.memory_limit_mb: DuckDB keeps up to 122,880 rows in memory",
     ),
     ((duckdb.TransactionException,), ConcurrencyError, "run again"),
     (
