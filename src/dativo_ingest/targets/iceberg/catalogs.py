@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog, load_catalog
@@ -12,7 +13,7 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
 )
 
-from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
+from dativo_ingest.targets.iceberg.embedded import DATABASE, EmbeddedCatalog
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_plugin_sdk import InvalidConfigError
 
@@ -62,7 +63,10 @@ def open_catalog(config: IcebergConfig, *, create: bool = True) -> Catalog | Non
     connection = config.connection
     properties = config.catalog_properties()
     folder = config.folder
-    with translated(f"opening catalog {connection.catalog}"):
+    # An SQL catalog's address may hold a password.
+    address = _USER.sub("//", connection.uri) if connection.uri is not None else connection.type
+    place = address if folder is None else folder / DATABASE
+    with translated(f"opening catalog {connection.catalog} ({place})"):
         if folder is not None:
             try:
                 return EmbeddedCatalog(connection.catalog, folder, create=create, **properties)
@@ -76,6 +80,9 @@ def open_catalog(config: IcebergConfig, *, create: bool = True) -> Catalog | Non
             return TimedRestCatalog(connection.catalog, timeout_s=REQUEST_TIMEOUT_S, **properties)
         arguments: dict[str, Any] = {**properties}
         return load_catalog(connection.catalog, **arguments)
+
+
+_USER = re.compile(r"//[^/@]*@")
 
 
 def namespace_of(text: str) -> tuple[str, ...]:
