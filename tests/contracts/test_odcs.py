@@ -209,6 +209,7 @@ BAD_TYPES = {
     "logicalType: date\nlogicalTypeOptions: {format: dd/MM/yyyy}": "11:34 schema[0].properties[0].logicalTypeOptions",
     "logicalType: timestamp\nlogicalTypeOptions: {defaultTimezone: Europe/Berlin}": "'Europe/Berlin': a timestamp",
     "physicalType: timestamptz\nlogicalTypeOptions: {timezone: false}": "has a time zone and",
+    "logicalType: timestamp\nlogicalTypeOptions: {timezone: no}": "timezone: 'no', expected true or false",
     "description: no type": "9:5 schema[0].properties[0]: c has no type",
 }
 
@@ -236,11 +237,11 @@ BAD_DOCUMENTS = {
     ),
     "a key twice": (
         ORDERS.replace("    required: true", "    required: true\n    required: false"),
-        "orders.odcs.yaml:24:5 schema[0].properties[2].required: the key is there already, in line 23",
+        "orders.odcs.yaml:24:5 schema[0].properties[2].required: the key is given twice, first at 23:5",
     ),
     "a missing id": (
         ORDERS.replace("id: orders\n", "", 1),
-        "orders.odcs.yaml:1:1: required key id is missing or no text",
+        "orders.odcs.yaml:1:1 required key id is missing or no text",
     ),
     "a version that is a number": (
         ORDERS.replace("version: 1.0.0", "version: 1.0"),
@@ -254,16 +255,17 @@ BAD_DOCUMENTS = {
         ORDERS.replace("DataContract", "DataProduct"),
         "orders.odcs.yaml:2:7 kind: 'DataProduct', expected DataContract",
     ),
-    "no schema": (HEAD, "orders.odcs.yaml:1:1: no schema"),
+    "no schema": (HEAD, "orders.odcs.yaml:1:1 no schema"),
     "no properties": (HEAD + "schema:\n- name: orders\n", "orders.odcs.yaml:7:3 schema[0]: no properties"),
     "a column twice": (
         ORDERS.replace("- name: amount", "- name: id"),
         "orders.odcs.yaml:21:11 schema[0].properties[2].name: column id is there already",
     ),
-    "no YAML": (HEAD + "schema: [\n", "orders.odcs.yaml:7:1: no YAML: "),
-    "a list": ("- 1\n", "orders.odcs.yaml:1:1: no mapping"),
-    "nothing": ("", "orders.odcs.yaml:1:1: no mapping"),
-    "an alias to itself": (HEAD + "customProperties: &a [*a]\n", "nested too deeply"),
+    "no YAML": (HEAD + "schema: [\n", "orders.odcs.yaml:7:1 not YAML: "),
+    "a list": ("- 1\n", "orders.odcs.yaml:1:1 the top level must be keys and values"),
+    "nothing": ("", "orders.odcs.yaml:1:1 the file is empty"),
+    "an alias to itself": (HEAD + "customProperties: &a [*a]\n", "the alias *a stands inside its own anchor"),
+    "brackets without end": ("[" * 100_000, "nested more than 64 deep"),
 }
 
 
@@ -273,7 +275,7 @@ def test_what_is_no_contract_is_refused_with_file_line_and_column(tmp_path, text
 
 
 def test_a_missing_file_is_a_missing_configuration(tmp_path):
-    with pytest.raises(MissingConfigError, match="no contract at"):
+    with pytest.raises(MissingConfigError, match="there is no such contract"):
         load_contract(tmp_path / "none.odcs.yaml", stream="s", table="t")
 
 
@@ -281,7 +283,7 @@ def test_bytes_that_are_no_text_are_no_contract(tmp_path):
     path = tmp_path / "x.odcs.yaml"
     path.write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(SchemaValidationError, match="no UTF-8 text"):
+    with pytest.raises(SchemaValidationError, match="not UTF-8"):
         load_contract(path, stream="s", table="t")
 
 
@@ -329,6 +331,13 @@ def test_a_required_part_of_a_list_or_struct_is_not_null(tmp_path):
     assert not field.nullable
     assert field.type.value_field == pa.field("item", pa.string(), nullable=False)
     assert field.type.value_field.metadata == {b"doc": b"A tag"}
+
+
+@pytest.mark.parametrize(("written", "nullable"), [("no", True), ("'false'", True), ("yes", False), ("true", False)])
+def test_required_in_any_spelling_means_what_it_says(tmp_path, written, nullable):
+    field = load(tmp_path, with_property(f"logicalType: string\nrequired: {written}")).schema.field("c")
+
+    assert field.nullable is nullable
 
 
 def test_dates_that_yaml_would_make_of_text_stay_text(tmp_path):

@@ -255,7 +255,7 @@ def test_files_that_are_no_text_or_no_files_are_refused(desk: Desk) -> None:
     assert "not UTF-8" in lines[0]
     assert "cannot be read: Is a directory" in lines[1]
     assert "local files only" in lines[2]
-    assert "there is no file" in lines[3]
+    assert "there is no such file" in lines[3]
 
 
 def test_the_parts_of_a_template_are_text_and_references() -> None:

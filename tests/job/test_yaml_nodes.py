@@ -4,8 +4,9 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
+from dativo_ingest.job.files import MAX_BYTES
 from dativo_ingest.job.problems import Loc, Position
-from dativo_ingest.job.yaml_nodes import MAX_BYTES, read_document
+from dativo_ingest.job.yaml_nodes import read_document
 from dativo_plugin_sdk.errors import InvalidConfigError
 
 

@@ -137,9 +137,10 @@ def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], folder: Path) -> str:
-    import yaml
+    from dativo_ingest.job.yaml_nodes import read_document
+    from dativo_ingest.job.yaml_text import yaml_text
 
-    written = yaml.safe_load(Path(loaded.path).read_text(encoding="utf-8"))
+    written = read_document(loaded.path.read_bytes(), str(loaded.path)).data
     old, new = Path(loaded.folder).resolve(), folder.resolve()
     job: dict[str, Any] = {key: written[key] for key in ("version", "name", "tenant") if key in written}
     for end in ("source", "target"):
@@ -160,7 +161,7 @@ def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], folder: P
         }
         for stream in streams
     }
-    return yaml.safe_dump(job, sort_keys=False, allow_unicode=True, width=120)
+    return yaml_text(job)
 
 
 def moved(value: Any, old: Path, new: Path) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from dativo_ingest.contracts.arrow_types import (
     Field,
@@ -16,6 +15,7 @@ from dativo_ingest.contracts.arrow_types import (
     physical_name,
     storable_field,
 )
+from dativo_ingest.job.yaml_text import yaml_text
 from dativo_plugin_sdk import SchemaValidationError
 
 API_VERSION = "v3.1.0"
@@ -56,7 +56,7 @@ def contract_from_schema(
             }
         ],
     }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    return yaml_text(document)
 
 
 def _property(field: Field, primary_key: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:

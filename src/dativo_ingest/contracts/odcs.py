@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from dativo_ingest.contracts import arrow_types
 from dativo_ingest.contracts.arrow_types import Field, UnknownTypeError
-from dativo_ingest.contracts.document import Document, Loc, read_document
-from dativo_plugin_sdk import InvalidConfigError, SchemaValidationError, parse
+from dativo_ingest.contracts.document import ContractDocument, read_contract
+from dativo_ingest.job.problems import Loc, Problem
+from dativo_plugin_sdk import InvalidConfigError, parse
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -49,8 +50,7 @@ def load_contract(path: Path | str, *, stream: str, table: str) -> Contract:
         MissingConfigError: There is no such file.
         SchemaValidationError: It is no contract, or one that cannot be kept; with file, line and column.
     """
-    document = read_document(Path(path))
-    _check(document)
+    document = _checked(read_contract(Path(path)))
     loc, chosen = _choose(document, stream, table)
     properties = chosen.get("properties") or []
     if not properties:
@@ -68,11 +68,9 @@ def load_contract(path: Path | str, *, stream: str, table: str) -> Contract:
     )
 
 
-def _check(document: Document) -> None:
-    """Check the document as ODCS: what it must say, keys that it knows, values of the right type."""
+def _checked(document: ContractDocument) -> ContractDocument:
+    """Check the document as ODCS: what it must say, keys that it knows; give it with values of the right types."""
     data = document.data
-    if not isinstance(data, dict):
-        raise document.error((), "no mapping: a contract begins with apiVersion, kind, id and version")
     for key in _REQUIRED:
         if not isinstance(data.get(key), str) or not data[key]:
             hint = "in quotes" if key in data else f"for instance {key}: {_EXAMPLES[key]}"
@@ -85,18 +83,19 @@ def _check(document: Document) -> None:
 
     problems = list(_unknown_keys(document, data, OpenDataContractStandard, ()))
     if problems:
-        raise SchemaValidationError("\n".join(problems))
+        raise document.error_of(problems)
     try:
-        parse(OpenDataContractStandard, data, where=str(document.path))
+        parsed = parse(OpenDataContractStandard, data, where=str(document.path))
     except InvalidConfigError as error:
-        lines = [f"{document.place(each['loc'])}: {each['message']}" for each in error.details["problems"]]
-        raise SchemaValidationError("\n".join(lines)) from error
+        wrong = [document.problem(tuple(each["loc"]), each["message"]) for each in error.details["problems"]]
+        raise document.error_of(wrong) from error
+    return replace(document, data=parsed.model_dump(by_alias=True, exclude_unset=True))
 
 
 _EXAMPLES = {"apiVersion": "v3.1.0", "kind": "DataContract", "id": "orders", "version": "1.0.0"}
 
 
-def _unknown_keys(document: Document, data: object, model: type[BaseModel], loc: Loc) -> Iterator[str]:
+def _unknown_keys(document: ContractDocument, data: object, model: type[BaseModel], loc: Loc) -> Iterator[Problem]:
     """Name the keys that the standard does not have; its models let most of them pass."""
     if not isinstance(data, dict):
         return
@@ -106,7 +105,7 @@ def _unknown_keys(document: Document, data: object, model: type[BaseModel], loc:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             said = f"did you mean {close[0]}" if close else "own keys belong into customProperties"
-            yield f"{document.place(inner, key=True)}: unknown key, {said}"
+            yield document.problem(inner, f"unknown key, {said}", of_key=True)
             continue
         models = list(_models_in(known[key]))
         if len(models) != 1:
@@ -123,7 +122,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def _choose(document: Document, stream: str, table: str) -> tuple[Loc, Mapping[str, Any]]:
+def _choose(document: ContractDocument, stream: str, table: str) -> tuple[Loc, Mapping[str, Any]]:
     objects: Sequence[Mapping[str, Any]] = document.data.get("schema") or []
     if not objects:
         raise document.error((), "no schema: a contract names its columns under schema[0].properties")
@@ -140,7 +139,7 @@ def _choose(document: Document, stream: str, table: str) -> tuple[Loc, Mapping[s
     return ("schema", called[0]), objects[called[0]]
 
 
-def _check_names(document: Document, fields: Sequence[Field], loc: Loc) -> None:
+def _check_names(document: ContractDocument, fields: Sequence[Field], loc: Loc) -> None:
     seen: set[str] = set()
     for index, field in enumerate(fields):
         if field.name in seen:
@@ -160,7 +159,7 @@ def _marked(properties: Sequence[Mapping[str, Any]], flag: str, position: str) -
     return tuple(item["name"] for _, item in sorted(chosen, key=place))
 
 
-def _field(document: Document, item: Mapping[str, Any], loc: Loc, *, name: str | None = None) -> Field:
+def _field(document: ContractDocument, item: Mapping[str, Any], loc: Loc, *, name: str | None = None) -> Field:
     """Give the field of a property; of an item or a map's part, which have no name, under ``name``."""
     called = name or item.get("name")
     if not isinstance(called, str) or not called:
@@ -173,7 +172,7 @@ def _field(document: Document, item: Mapping[str, Any], loc: Loc, *, name: str |
     return field.with_metadata(metadata) if metadata else field
 
 
-def _typed(document: Document, item: Mapping[str, Any], loc: Loc, name: str, *, nullable: bool) -> Field:
+def _typed(document: ContractDocument, item: Mapping[str, Any], loc: Loc, name: str, *, nullable: bool) -> Field:
     logical, physical = item.get("logicalType"), item.get("physicalType")
     options = item.get("logicalTypeOptions") or {}
     if logical is None and physical is None:
@@ -218,7 +217,7 @@ def _has_parts(item: Mapping[str, Any]) -> bool:
     return any(item.get(key) for key in ("items", "properties", "map"))
 
 
-def _with_parts(document: Document, item: Mapping[str, Any], loc: Loc, logical: object) -> pa.DataType:
+def _with_parts(document: ContractDocument, item: Mapping[str, Any], loc: Loc, logical: object) -> pa.DataType:
     """Give the type of an array, object or map that spells out its parts."""
     if logical == "array" and item.get("items"):
         return pa.list_(_field(document, item["items"], (*loc, "items"), name="item"))
@@ -234,9 +233,11 @@ def _with_parts(document: Document, item: Mapping[str, Any], loc: Loc, logical: 
     raise UnknownTypeError(_NEEDS.get(str(logical), "an object has properties, neither items nor a map"))
 
 
-def _check_options(document: Document, logical: object, options: Mapping[str, Any], loc: Loc) -> None:
+def _check_options(document: ContractDocument, logical: object, options: Mapping[str, Any], loc: Loc) -> None:
     """Refuse options that ask for values to be read in a way that Dativo does not."""
-    form, zone = options.get("format"), options.get("defaultTimezone")
+    form, zone, has_zone = options.get("format"), options.get("defaultTimezone"), options.get("timezone")
+    if not isinstance(has_zone, bool | None):
+        raise document.error((*loc, "timezone"), f"{has_zone!r}, expected true or false")
     iso = _ISO.get(str(logical))
     if iso is not None and form is not None and not str(form).startswith(iso):
         raise document.error(

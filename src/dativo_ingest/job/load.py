@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dativo_ingest.job.files import MAX_BYTES, read_file
 from dativo_ingest.job.model import Job
 from dativo_ingest.job.problems import Loc, Problem, dotted, error_of
 from dativo_ingest.job.references import ResolveSecret, resolve_references
-from dativo_ingest.job.yaml_nodes import MAX_BYTES, Document, read_document
+from dativo_ingest.job.yaml_nodes import Document, read_document
 from dativo_plugin_sdk.config import parse
 from dativo_plugin_sdk.errors import (
     ConfigurationError,
@@ -173,42 +174,21 @@ def _is_job(path: Path) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        if str(path) == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise MissingConfigError(
-            f"{path}: there is no such job file", hint="dativo init writes one to start from"
-        ) from error
-    except PermissionError as error:
-        raise InsufficientPermissionsError(f"{path}: this job file may not be read") from error
-    except (OSError, ValueError) as error:
-        raise InvalidConfigError(f"{path}: this job file cannot be read: {_reason(error)}") from error
+    if str(path) == "-":
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    return read_file(path, what="job file", hint_if_missing="dativo init writes one to start from")
 
 
 def _referred_text(name: str, folder: Path) -> str:
     path = absolute_path(name, folder)
     if _URI.match(path) or path == "-":
         raise InvalidConfigError("${file:…} reads local files only")
+    raw = read_file(Path(path), what="file", hint_if_missing="paths are relative to the job file")
     try:
-        with Path(path).open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
         text = raw.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingConfigError(f"there is no file {path}", hint="paths are relative to the job file") from error
-    except PermissionError as error:
-        raise InsufficientPermissionsError(f"the file {path} may not be read") from error
     except UnicodeDecodeError as error:
-        raise InvalidConfigError(f"the file {path} is not UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        raise InvalidConfigError(f"the file {path} cannot be read: {_reason(error)}") from error
+        raise InvalidConfigError(f"{path}: this file is not UTF-8 text") from error
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _placed(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:

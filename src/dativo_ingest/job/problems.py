@@ -1,4 +1,4 @@
-"""What is wrong with a job file, collected so that one error can list everything at once."""
+"""What is wrong with a job or a contract, collected so that one error can list everything at once."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Problem:
 
 
 def dotted(loc: Iterable[str | int]) -> str:
-    """Write a way as messages show it: ``source.connection.port``."""
-    return ".".join(str(part) for part in loc)
+    """Write a way as messages show it: ``streams.orders.sort_by[0]``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def error_of(problems: Iterable[Problem], file: str) -> ConfigurationError:

@@ -2,8 +2,8 @@
 
 Scalars follow YAML 1.2's core schema (section 10.3), as editors do: ``no`` and ``2024-01-01`` are text, ``true`` is a
 boolean; a number with leading zeros stays text, so that it keeps them. Keys are always text. Anchors, aliases and merge
-keys work. What a job has no use for is refused: other tags, several documents, keys given twice, aliases that contain
-themselves or multiply.
+keys work. What jobs and contracts have no use for is refused: other tags, several documents, keys given twice, aliases
+that contain themselves or multiply.
 
 The file is read event by event: PyYAML's C composer recurses on the C stack, and a deeply nested file ends the process.
 """
@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from dativo_ingest.job.files import MAX_BYTES
 from dativo_ingest.job.problems import Loc, Position, Problem, error_of
+from dativo_plugin_sdk.errors import ConfigurationError, InvalidConfigError
 
-MAX_BYTES = 4 * 2**20
-"""The largest file that is read."""
 MAX_DEPTH = 64
 """The deepest nesting, aliases filled in."""
 MAX_VALUES = 200_000
@@ -57,30 +57,43 @@ class Document:
 
     def position(self, loc: Loc) -> Position:
         """Give the place of a key, or of the nearest one above it that is written."""
-        for end in range(len(loc), 0, -1):
-            if loc[:end] in self.keys:
-                return self.keys[loc[:end]]
-        return Position(1, 1)
+        return _nearest(self.keys, loc)
+
+    def value_position(self, loc: Loc) -> Position:
+        """Give the place of a value, or of the nearest one around it that is written."""
+        return _nearest(self.values, loc)
 
     def has(self, loc: Loc) -> bool:
         """Say whether the file has this very key."""
         return loc in self.keys
 
 
-def read_document(raw: bytes, name: str) -> Document:
+def _nearest(positions: Mapping[Loc, Position], loc: Loc) -> Position:
+    return next((positions[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in positions), Position(1, 1))
+
+
+def read_document(
+    raw: bytes,
+    name: str,
+    *,
+    hint_if_empty: str = "a job has at least version, name, source and target",
+    error_class: type[ConfigurationError] = InvalidConfigError,
+) -> Document:
     """Parse a YAML file whose top level is a mapping.
 
     Args:
         raw: The file's bytes: UTF-8, with or without a byte order mark.
         name: The file's name, for messages.
+        hint_if_empty: What to write into it.
+        error_class: What is raised.
 
     Raises:
-        InvalidConfigError: It is not such a file; all keys given twice are listed together.
+        ConfigurationError: It is not such a file; all keys given twice are listed together. Of ``error_class``.
     """
-    reader = _Reader(name, _decoded(raw, name))
+    reader = _Reader(name, _decoded(raw, name, error_class), error_class)
     root = reader.tree()
     if root is None:
-        raise reader.error("the file is empty", hint="a job has at least version, name, source and target")
+        raise reader.error("the file is empty", hint=hint_if_empty)
     if not isinstance(root, _Mapping):
         raise reader.error("the top level must be keys and values, such as version: 1", root.position)
     builder = _Builder(reader)
@@ -134,12 +147,16 @@ class _Open:
 class _Reader:
     """Turns the parser's events into a tree."""
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, error_class: type[ConfigurationError]) -> None:
         self.name = name
         self.text = text
+        self.error_class = error_class
 
     def error(self, message: str, position: Position = Position(1, 1), hint: str | None = None) -> Exception:  # noqa: B008  frozen
-        return error_of([Problem((), message, position, hint)], self.name)
+        return error_of([self.problem((), message, position, hint)], self.name)
+
+    def problem(self, loc: Loc, message: str, position: Position, hint: str | None = None) -> Problem:
+        return Problem(loc, message, position, hint, self.error_class)
 
     def tree(self) -> _Node | None:
         """Read the one document; None for an empty file."""
@@ -149,7 +166,7 @@ class _Reader:
         for event in self._events():
             position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise self.error("a second document begins here: a job file holds one", position)
+                raise self.error("a second document begins here: a file holds one", position)
             done = self._node(event, position, anchors, stack)
             if done is not None and stack:
                 stack[-1].add(done)
@@ -269,7 +286,7 @@ class _Builder:
             if key.text in written:
                 first = written[key.text]
                 message = f"the key is given twice, first at {first.line}:{first.column}"
-                self.problems.append(Problem((*loc, key.text), message, key.position, "keep one of them"))
+                self.problems.append(self.reader.problem((*loc, key.text), message, key.position, "keep one of them"))
                 continue
             written[key.text] = key.position
             if key.text == "<<" and key.plain:
@@ -294,12 +311,13 @@ class _Builder:
     def _scalar(self, node: _Scalar, loc: Loc) -> Scalar:
         if node.tag == "str" or (node.tag is None and not node.plain):
             return node.text
-        value = _plain_value(node.text)
+        value = plain_value(node.text)
         kinds = {"int": int, "float": int | float, "bool": bool, "null": type(None)}
         if node.tag is None:
             return value
         if not isinstance(value, kinds[node.tag]) or (isinstance(value, bool) and node.tag != "bool"):
-            self.problems.append(Problem(loc, f"this is not what its tag !!{node.tag} says", node.position))
+            message = f"this is not what its tag !!{node.tag} says"
+            self.problems.append(self.reader.problem(loc, message, node.position))
             return None
         return float(value) if node.tag == "float" and isinstance(value, int) else value
 
@@ -315,7 +333,7 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...] = (
 )
 
 
-def _plain_value(text: str) -> Scalar:
+def plain_value(text: str) -> Scalar:
     """Resolve a scalar without quotes, YAML 1.2 section 10.3.2."""
     if len(text) > _MAX_DIGITS:
         return text
@@ -326,14 +344,14 @@ def _shown(tag: str) -> str:
     return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
 
 
-def _decoded(raw: bytes, name: str) -> str:
+def _decoded(raw: bytes, name: str, error_class: type[ConfigurationError]) -> str:
     if len(raw) > MAX_BYTES:
-        message = f"the file is larger than {MAX_BYTES // 2**20} MiB: it is not a job"
-        raise error_of([Problem((), message, Position(1, 1))], name)
+        message = f"the file is larger than {MAX_BYTES // 2**20} MiB, the most that is read"
+        raise error_of([Problem((), message, Position(1, 1), error_class=error_class)], name)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8-sig")
         position = Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         message = f"not UTF-8: byte 0x{raw[error.start]:02x}"
-        raise error_of([Problem((), message, position, "save the file as UTF-8")], name) from error
+        raise error_of([Problem((), message, position, "save the file as UTF-8", error_class)], name) from error
