@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dativo_plugin_sdk import (
-    DataError,
-    DataNotFoundError,
-    DativoError,
-    InsufficientPermissionsError,
-    InvalidConfigError,
-    InvalidCredentialsError,
-    NetworkError,
-    RateLimitError,
-    ServiceUnavailableError,
-    TimeoutError,
-    TokenExpiredError,
-)
-
-# pyarrow gives every S3 failure as an OSError whose text holds the AWS error's name: there is no attribute to ask.
-_AWS_ERROR = re.compile(r"AWS Error (\w+)")
-_AWS_CODES: dict[str, tuple[type[DativoError], str]] = {
-    "NO_SUCH_BUCKET": (DataNotFoundError, "check the bucket's name, and the endpoint and region it is in"),
-    "NO_SUCH_KEY": (DataNotFoundError, "check the key"),
-    "RESOURCE_NOT_FOUND": (DataNotFoundError, "check the bucket and the key"),
-    "INVALID_ACCESS_KEY_ID": (InvalidCredentialsError, "check source.credentials.access_key_id"),
-    "SIGNATURE_DOES_NOT_MATCH": (InvalidCredentialsError, "check source.credentials.secret_access_key"),
-    "INVALID_CLIENT_TOKEN_ID": (InvalidCredentialsError, "check source.credentials.access_key_id"),
-    "MISSING_AUTHENTICATION_TOKEN": (InvalidCredentialsError, "set source.credentials, or AWS_ACCESS_KEY_ID and so on"),
-    "UNRECOGNIZED_CLIENT": (InvalidCredentialsError, "check source.credentials"),
-    "EXPIRED_TOKEN": (TokenExpiredError, "get a new session token"),
-    "REQUEST_EXPIRED": (TokenExpiredError, "get a new session token"),
-    "ACCESS_DENIED": (InsufficientPermissionsError, "allow s3:ListBucket and s3:GetObject, and check the credentials"),
-    "NETWORK_CONNECTION": (NetworkError, "check source.connection.endpoint and that the service is up"),
-    "REQUEST_TIMEOUT": (TimeoutError, "check that the service is up"),
-    "THROTTLING": (RateLimitError, "try again later"),
-    "SLOW_DOWN": (RateLimitError, "try again later"),
-    "SERVICE_UNAVAILABLE": (ServiceUnavailableError, "try again later"),
-    "INTERNAL_FAILURE": (ServiceUnavailableError, "try again later"),
-    "REQUEST_TIME_TOO_SKEWED": (InvalidCredentialsError, "set this machine's clock right"),
-}
+from dativo_plugin_sdk import DataError, DataNotFoundError, DativoError, InsufficientPermissionsError
+from dativo_plugin_sdk.s3_errors import s3_failure
 
 
 @contextmanager
@@ -69,14 +34,10 @@ def as_dativo_error(error: OSError, name: str) -> DativoError:
         )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataNotFoundError(f"{name}: no such file or folder", details=details)
-    aws = _AWS_ERROR.search(text)
-    if aws is not None:
-        code = aws.group(1)
+    failure = s3_failure(error, "source")
+    if failure is not None:
         reason = text.partition(" operation: ")[2].partition(" (Request ID")[0] or text
-        kind, hint = _AWS_CODES.get(code, (DataError, None))
-        if "HTTP status 301" in text:
-            kind, hint = InvalidConfigError, "set source.connection.region to the bucket's region"
-        elif "HTTP status 403" in text:
-            kind, hint = _AWS_CODES["ACCESS_DENIED"]
-        return kind(f"{name}: S3 said {code}: {reason}", details={**details, "aws_error": code}, hint=hint)
+        error_class = failure.error_class or DataError
+        details["aws_error"] = failure.code
+        return error_class(f"{name}: S3 said {failure.code}: {reason}", details=details, hint=failure.hint)
     return DataError(f"{name}: cannot be read: {text}", details=details)

@@ -13,6 +13,7 @@ from dativo_ingest.sources.file_config import Compression
 from dativo_ingest.sources.file_errors import translated
 from dativo_ingest.sources.file_listing import PACKED_SUFFIXES, FileStore, SourceFile
 from dativo_plugin_sdk import DataFormatError
+from dativo_plugin_sdk.s3_errors import is_s3_error
 
 Packing: TypeAlias = Literal["none", "gzip", "zstd"]
 _READ_AHEAD_BYTES = 4 * 2**20  # one request to S3 brings this much; local files do not mind
@@ -162,7 +163,7 @@ class ByteStream:
 
     def _broken(self, error: OSError) -> Exception:
         text, packing, at = str(error), self._file.packing, self._raw.tell()
-        if "AWS Error" in text or error.errno is not None:
+        if error.errno is not None or is_s3_error(error):
             with translated(self._file.name):
                 raise error
         if "Truncated" in text:

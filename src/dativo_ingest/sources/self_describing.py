@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from dativo_ingest.sources.file_opening import OpenedFile
 from dativo_plugin_sdk import DataFormatError
+from dativo_plugin_sdk.s3_errors import is_s3_error
 
 _FIELD_ID = b"PARQUET:field_id"
 
@@ -72,7 +73,7 @@ def reading(file: OpenedFile, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno is not None or "AWS Error" in str(error):
+            if error.errno is not None or is_s3_error(error):
                 raise
             raise _broken(file, what, error) from error
         except (pa.ArrowException, UnicodeDecodeError) as error:  # the latter from names

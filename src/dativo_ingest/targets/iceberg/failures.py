@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from dativo_plugin_sdk import (
     TimeoutError,
     TokenExpiredError,
 )
+from dativo_plugin_sdk.s3_errors import s3_failure
 
 Found = tuple[type[DativoError], str | None]
 
@@ -82,27 +82,6 @@ _SQLITE: dict[int, Found] = {
     ),
     sqlite3.SQLITE_NOTADB: (InvalidConfigError, "catalog.db in the warehouse folder is no SQLite database"),
     sqlite3.SQLITE_IOERR: (DiskFullError, "look at the disk that the warehouse lies on"),
-}
-
-# pyarrow gives every S3 failure as an OSError whose text holds the AWS error's name: there is no attribute to ask.
-_AWS_ERROR = re.compile(r"AWS Error (\w+)")
-_AWS: dict[str, Found] = {
-    "NO_SUCH_BUCKET": (ResourceNotFoundError, "check the bucket in target.connection.warehouse, and the endpoint"),
-    "INVALID_ACCESS_KEY_ID": (InvalidCredentialsError, "check target.credentials.access_key_id"),
-    "SIGNATURE_DOES_NOT_MATCH": (InvalidCredentialsError, "check target.credentials.secret_access_key"),
-    "INVALID_CLIENT_TOKEN_ID": (InvalidCredentialsError, "check target.credentials.access_key_id"),
-    "MISSING_AUTHENTICATION_TOKEN": (InvalidCredentialsError, "set target.credentials"),
-    "UNRECOGNIZED_CLIENT": (InvalidCredentialsError, "check target.credentials"),
-    "EXPIRED_TOKEN": (TokenExpiredError, "get a new session token"),
-    "REQUEST_EXPIRED": (TokenExpiredError, "get a new session token"),
-    "REQUEST_TIME_TOO_SKEWED": (InvalidCredentialsError, "set this machine's clock right"),
-    "ACCESS_DENIED": (InsufficientPermissionsError, "allow s3:GetObject, s3:PutObject and s3:DeleteObject"),
-    "NETWORK_CONNECTION": (NetworkError, "check target.connection.endpoint and that the service is up"),
-    "REQUEST_TIMEOUT": (TimeoutError, "check that the service is up"),
-    "THROTTLING": (RateLimitError, "try again later"),
-    "SLOW_DOWN": (RateLimitError, "try again later"),
-    "SERVICE_UNAVAILABLE": (ServiceUnavailableError, "try again later"),
-    "INTERNAL_FAILURE": (ServiceUnavailableError, "try again later"),
 }
 
 
@@ -182,11 +161,9 @@ def _find(error: BaseException) -> Found:  # noqa: PLR0911  one for each library
 
 
 def _of_os(error: OSError) -> Found:
-    aws = _AWS_ERROR.search(str(error))
-    if aws is not None:
-        if "HTTP status 403" in str(error) and aws.group(1) not in _AWS:
-            return _AWS["ACCESS_DENIED"]
-        return _AWS.get(aws.group(1), (ResourceUnavailableError, "see the message of the object store"))
+    failure = s3_failure(error, "target")
+    if failure is not None:
+        return failure.error_class or ResourceUnavailableError, failure.hint or "see the message of the object store"
     number = error.errno
     for kind, stands_for in _WITHOUT_ERRNO.items():
         if number is None and isinstance(error, kind):
