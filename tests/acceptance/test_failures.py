@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_service import S3
 from workshop import DATIVO, WITHOUT_PRIVILEGES, Workshop
 
 ROWS = 200_000
@@ -193,15 +194,15 @@ class CuttableProxy:
 
 
 @pytest.fixture
-def proxy(s3: object) -> Iterator[CuttableProxy]:
+def proxy(s3: S3) -> Iterator[CuttableProxy]:
     """A way to the object store that can be cut."""
-    made = CuttableProxy(int(str(s3.endpoint).rsplit(":", 1)[1]))  # type: ignore[attr-defined]
+    made = CuttableProxy(int(s3.endpoint.rsplit(":", 1)[1]))
     yield made
     made.close()
 
 
 def test_an_upload_that_breaks_is_temporary_and_the_next_run_is_complete(
-    workshop: Workshop, s3: object, proxy: CuttableProxy
+    workshop: Workshop, s3: S3, proxy: CuttableProxy
 ) -> None:
     write_rows(workshop.folder / "rows.csv")
     workshop.job({"connector": "csv", "connection": {"path": "rows.csv"}}, {"rows": {"mode": "incremental"}})
@@ -216,7 +217,7 @@ def test_an_upload_that_breaks_is_temporary_and_the_next_run_is_complete(
             "endpoint": f"http://127.0.0.1:{proxy.port}",
             "region": "us-east-1",
         },
-        "credentials": {"access_key_id": s3.access_key, "secret_access_key": s3.secret_key},  # type: ignore[attr-defined]
+        "credentials": s3.credentials,
     }
     workshop.config.write_text(json.dumps(job), encoding="utf-8")
     proxy.left = 300_000

@@ -17,6 +17,7 @@ from dativo_ingest.sources.csv_records import Dialect, Octets, line_count, recor
 
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
+_DECIMAL_DIGITS = 28  # ten fewer than 128 bits hold
 _BLANKS = " \t"  # what Arrow's parser leaves out around numbers, times and booleans
 
 
@@ -134,6 +135,8 @@ class BlockParser:
             self._quoted_nulls = True
             cells = pc.if_else(spelt_null, pa.scalar(None, pa.string()), cells)
         cells = _in_plain_spelling(cells, kind, self._options)
+        if pa.types.is_decimal(kind):
+            return cells  # Arrow's cast from text to decimal wraps around without a word; the engine's does not
         try:
             return cast("pa.Array[Any]", cells.cast(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -210,7 +213,7 @@ def read_as(kind: pa.DataType) -> pa.DataType:
         or pa.types.is_boolean(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_float64(kind)
-        or pa.types.is_decimal128(kind)
+        or _is_safe_decimal(kind)
         or pa.types.is_date(kind)
         or pa.types.is_time(kind)
         or pa.types.is_timestamp(kind)
@@ -218,6 +221,15 @@ def read_as(kind: pa.DataType) -> pa.DataType:
     if is_plain:
         return kind
     return pa.float64() if pa.types.is_float32(kind) else pa.string()  # as float32, 1e300 would become infinite
+
+
+def _is_safe_decimal(kind: pa.DataType) -> bool:
+    """Say whether what Arrow makes of a number that does not fit is seen not to fit.
+
+    Beyond 38 digits Arrow's parser wraps around 128 bits without a word. Where the type takes far fewer, the result is
+    out of its range and an error; elsewhere the cells stay text and the engine's own cast decides.
+    """
+    return pa.types.is_decimal128(kind) and kind.scale >= 0 and kind.precision + kind.scale <= _DECIMAL_DIGITS
 
 
 def _in_plain_spelling(cells: pa.Array[Any], kind: pa.DataType, options: CsvOptions) -> pa.Array[Any]:
