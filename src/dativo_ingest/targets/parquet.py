@@ -16,11 +16,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pyarrow import fs
 from pydantic import BeforeValidator, Field
 
@@ -51,6 +50,9 @@ from dativo_plugin_sdk import (
     TargetConfig,
     parse,
 )
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 _QUARANTINE = "__quarantine"
 _COMMIT_TRIES = 50
@@ -365,6 +367,8 @@ def read_dataset(table: str | Path) -> ds.Dataset:
     Raises:
         DataNotFoundError: There is no such table.
     """
+    import pyarrow.dataset as ds  # noqa: PLC0415  it loads pandas where that is installed: writing does without
+
     folder = Path(table)
     rejected = folder.name.endswith(_QUARANTINE)
     home = folder.with_name(folder.name.removesuffix(_QUARANTINE)) if rejected else folder
