@@ -2,6 +2,7 @@ import pytest
 
 from dativo_ingest.cli import failures
 from dativo_ingest.cli.logs import Talk
+from dativo_ingest.run.error_document import error_document
 from dativo_plugin_sdk.errors import ConnectionError, DatabaseLockError
 
 
@@ -42,7 +43,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_document_has_every_key() -> None:
-    document = failures.describe(ConnectionError("refused", retry_after_s=3.0))
+    document = error_document(ConnectionError("refused", retry_after_s=3.0))
 
     assert document == {
         "error_code": "CONNECTION_ERROR",

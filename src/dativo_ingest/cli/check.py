@@ -73,6 +73,7 @@ def _check(path: Path, talk: Talk, *, only: Any, streams: tuple[str, ...] | None
     """Check one job; one that cannot even be read has its own document, with the error instead of steps."""
     from dativo_ingest.cli import failures
     from dativo_ingest.run.checking import check_job
+    from dativo_ingest.run.error_document import error_document
 
     try:
         return check_job(load(path, talk), only, streams, mode)
@@ -83,6 +84,6 @@ def _check(path: Path, talk: Talk, *, only: Any, streams: tuple[str, ...] | None
             "job": str(path),
             "status": "failed",
             "checks": [],
-            "error": failures.describe(error),
+            "error": error_document(error),
             "exit_code": exit_codes.of(error),
         }

@@ -48,6 +48,7 @@ def discover(
     from dativo_ingest.cli import failures
     from dativo_ingest.cli.output import emit, emit_json
     from dativo_ingest.cli.text import discover_text
+    from dativo_ingest.run.error_document import error_document
 
     if write_assets is not None and config == "-":
         raise click.UsageError("--write-assets needs the job as a file: its source and target are copied from there.")
@@ -73,7 +74,7 @@ def discover(
                 "metadata": {},
                 "objects": [],
                 "warnings": [],
-                "error": failures.describe(error),
+                "error": error_document(error),
             }
         )
         return failures.tell(error, talk)

@@ -38,6 +38,7 @@ def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: i
     """Show the first rows of each stream after its contract, and the rows that it rejects. Nothing is written."""
     from dativo_ingest.cli import failures
     from dativo_ingest.cli.output import emit, emit_json
+    from dativo_ingest.run.error_document import error_document
 
     previews: list[Preview] = []
     error: Exception | None = None
@@ -54,7 +55,7 @@ def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: i
             emit(_text(shown))
     if as_json:
         document: dict[str, Any] = {"schema": "dativo.preview/1", "streams": [_document(shown) for shown in previews]}
-        emit_json(document if error is None else {**document, "error": failures.describe(error)})
+        emit_json(document if error is None else {**document, "error": error_document(error)})
     return exit_codes.OK if error is None else failures.tell(error, talk)
 
 

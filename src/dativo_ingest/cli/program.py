@@ -18,6 +18,7 @@ from dativo_ingest.cli.preview import preview
 from dativo_ingest.cli.run import run
 from dativo_ingest.cli.schema import schema
 from dativo_ingest.cli.state import state
+from dativo_ingest.run.error_document import error_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Program(Group):
             error.show()
             return exit_codes.USAGE
         except click.ClickException as error:
-            talk.error(failures.describe(error))
+            talk.error(error_document(error))
             return exit_codes.USAGE
         except (click.Abort, KeyboardInterrupt):
             talk.say("interrupted", "warning")

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dativo_ingest.cli import exit_codes, failures
+from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.text import report_text
+from dativo_ingest.run.error_document import error_document
 from dativo_ingest.run.events import StreamFinished, StreamStarted
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RanJob:
 
 
 def _quarantine_table(job: Job, name: str) -> str:
-    """Name the table beside a stream's own (CONTRACT 5)."""
+    """Name the table beside a stream's own."""
     patterns = (pattern for pattern in job.streams if fnmatch.fnmatchcase(name, pattern))
     stream = job.streams.get(name) or job.streams[next(patterns)]
     table = f"{stream.table or name.rsplit('.', 1)[-1]}__quarantine"
@@ -83,7 +84,7 @@ def not_begun(path: Path, error: BaseException) -> dict[str, Any]:
         delivery="exactly_once",
         isolation="built_in",
         streams=[],
-        errors=[{**failures.describe(error), "stage": "job"}],
+        errors=[error_document(error, stage="job")],
         warnings=[],
         codes=[exit_codes.of(error)],
     )

@@ -20,8 +20,9 @@ from dativo_ingest.run.ends import (
     stream_spec,
     table_spec,
 )
+from dativo_ingest.run.error_document import error_document
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
-from dativo_ingest.run.report import CHECK, error_document
+from dativo_ingest.run.report import CHECK
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
@@ -37,7 +38,7 @@ def check_job(
     streams: tuple[str, ...] | None = None,
     mode: Mode = "self_hosted",
 ) -> dict[str, Any]:
-    """Walk the steps of both ends and give the check document of CONTRACT 6.
+    """Walk the steps of both ends and give the check document.
 
     Each end goes on until its first failure; later steps of that end are listed as skipped.
     """

@@ -24,7 +24,7 @@ _OBJECT: dict[str, Any] = {
 
 
 def discover_job(loaded: LoadedJob, pattern: str | None = None, mode: Mode = "self_hosted") -> dict[str, Any]:
-    """Ask the source for its objects and give the discover document of CONTRACT 6.
+    """Ask the source for its objects and give the discover document.
 
     Raises:
         DativoError: The source cannot be asked.

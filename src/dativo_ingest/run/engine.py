@@ -21,10 +21,11 @@ from dativo_ingest.run.ends import (
     stream_spec,
     table_spec,
 )
+from dativo_ingest.run.error_document import error_document
 from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
-from dativo_ingest.run.report import error_document, now, report_document, stream_document
+from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
@@ -75,7 +76,7 @@ class _Run:
 
 
 def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: threading.Event) -> dict[str, Any]:
-    """Run a job and give its report, as CONTRACT 6 shapes it; every failure is in the report, none is raised.
+    """Run a job and give its report; every failure is in the report, none is raised.
 
     One stream's failure is its own: the others go on. A stream that has committed stays committed.
 

@@ -1,4 +1,4 @@
-"""The documents that runs, checks and discoveries give: the shapes of CONTRACT, built in one place."""
+"""The documents that runs, checks and discoveries give: their shapes are built in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import dativo_ingest
 from dativo_ingest.run import exit_codes
 from dativo_ingest.run.pipeline import StreamOutcome
 from dativo_ingest.run.plan import StreamPlan
-from dativo_plugin_sdk.errors import DativoError, is_retryable_error
 
 REPORT = "dativo.report/1"
 CHECK = "dativo.check/1"
@@ -20,25 +19,6 @@ DISCOVER = "dativo.discover/1"
 def now() -> str:
     """Give the time as reports write it: UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def error_document(
-    error: BaseException, *, stage: str, stream: str | None = None, plugin: str | None = None
-) -> dict[str, Any]:
-    """Describe an error; one that is not Dativo's is a bug and says so in its code."""
-    known = error if isinstance(error, DativoError) else None
-    return {
-        "error_code": known.error_code if known else "INTERNAL_ERROR",
-        "message": known.message if known else f"{type(error).__name__}: {error}",
-        "retryable": is_retryable_error(error),
-        "retry_after_s": known.retry_after_s if known else None,
-        "hint": known.hint if known else "this is a bug in Dativo; run again with --debug and report the traceback",
-        "type": type(error).__name__,
-        "details": known.details if known else {},
-        "stage": stage,
-        "stream": stream,
-        "plugin": plugin,
-    }
 
 
 def stream_document(
