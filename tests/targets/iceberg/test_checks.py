@@ -115,6 +115,16 @@ def test_a_folder_that_cannot_be_written_is_found(lake: Lake, monkeypatch: pytes
     assert isinstance(found["warehouse"], InsufficientPermissionsError)
 
 
+def test_a_catalog_that_cannot_be_written_is_found(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.load(numbers(1))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("catalog.db") and access(path, mode))
+
+    found = walk(lake)
+
+    assert isinstance(found["catalog"], InsufficientPermissionsError)
+
+
 def test_a_folder_that_only_says_it_can_be_written_is_found_by_the_probe() -> None:
     lake = Lake(Path("/proc/dativo-warehouse"))
 

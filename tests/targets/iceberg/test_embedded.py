@@ -165,6 +165,33 @@ def test_a_lost_swap_leaves_no_metadata_file(catalog: EmbeddedCatalog, tmp_path:
     catalog.close()
 
 
+LEAN = """
+import sys
+import dativo_ingest.targets.iceberg
+assert "pyiceberg" not in sys.modules
+from pathlib import Path
+import pyarrow as pa
+from dativo_plugin_sdk import TargetConfig
+from dativo_plugin_sdk.tables import CommitRequest, TableSpec
+config = TargetConfig(type="iceberg", connection={"warehouse": sys.argv[1]})
+writer = dativo_ingest.targets.iceberg.IcebergWriter(config)
+table = writer.table(TableSpec("t", "raw", "job", "t", "run"))
+batch = pa.record_batch({"id": [1]})
+table.load_state()
+table.open(batch.schema)
+table.write(batch)
+table.commit(CommitRequest("c", 0, None, "2026-11-22T00:00:00+00:00"))
+print([name for name in ("sqlalchemy", "requests", "fsspec", "boto3", "duckdb") if name in sys.modules])
+"""
+
+
+def test_a_small_job_loads_no_library_that_it_does_not_need(lake: Lake) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAN, str(lake.folder)], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert lake.values() == [1]
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -114,6 +114,18 @@ def test_properties_that_are_not_the_jobs_to_set_are_refused(lake: Lake, propert
         lake.load(numbers(1), options={"properties": properties})
 
 
+def test_manifests_are_put_together_where_the_table_asks_for_it(lake: Lake) -> None:
+    merge = {"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"}
+
+    for number in range(4):
+        lake.load(numbers(number), name="merged", options={"properties": merge})
+        lake.load(numbers(number), name="plain")
+
+    assert lake.values(name="merged") == lake.values(name="plain") == [0, 1, 2, 3]
+    with lake.table("merged") as merged, lake.table("plain") as plain:
+        assert len(merged.inspect.manifests()) < len(plain.inspect.manifests()) == 4
+
+
 def test_files_carry_the_runs_id_and_lie_under_the_tables_data_folder(lake: Lake) -> None:
     lake.load(numbers(1), run_id="run-7")
 

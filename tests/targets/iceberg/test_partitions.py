@@ -140,6 +140,16 @@ def test_several_fields_divide_together_also_two_of_one_column(lake: Lake) -> No
         assert [field.name for field in table.spec().fields] == ["ts_month", "ts_day", "text", "i32_bucket_2"]
 
 
+def test_a_partition_field_never_has_the_name_of_a_column(lake: Lake) -> None:
+    batch = pa.record_batch({"d": pa.array([1], pa.date32()), "d_day": [7]})
+
+    lake.load(batch, options={"partition_by": ["day(d)"]})
+
+    assert lake.rows()["d_day"].to_pylist() == [7]
+    with lake.table() as table:
+        assert [field.name for field in table.spec().fields] == ["d_day_"]
+
+
 def test_a_field_of_a_struct_is_a_partition(lake: Lake) -> None:
     array = pa.array([{"a": {"b": 1}}, {"a": {"b": 2}}, {"a": None}, None, {"a": {"b": 1}}])
 

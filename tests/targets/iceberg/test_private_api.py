@@ -22,7 +22,7 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
 from pyiceberg.table.update.schema import UpdateSchema
-from pyiceberg.table.update.snapshot import _FastAppendFiles, _SnapshotProducer
+from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
 
 SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (
@@ -31,6 +31,10 @@ SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     ),
     (_SnapshotProducer._validate_concurrency, "self"),
     (_FastAppendFiles._validate_concurrency, "self"),
+    (
+        _MergeAppendFiles.__init__,
+        "self, operation, transaction, io, branch='main', commit_uuid=None, snapshot_properties={}",
+    ),
     (_SnapshotProducer._refresh_for_retry, "self"),
     (_SnapshotProducer._build_delete_files_partition_predicate, "self"),
     (_SnapshotProducer._existing_manifests, "self"),

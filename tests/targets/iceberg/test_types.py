@@ -242,6 +242,13 @@ def test_columns_of_one_name_are_refused(lake: Lake, names: tuple[str, str]) -> 
         run.table.open(pa.schema([(name, pa.int64()) for name in names]))
 
 
+def test_a_dotted_name_beside_a_struct_of_that_name_is_refused(lake: Lake) -> None:
+    schema = pa.schema([("a.b", pa.int64()), ("a", pa.struct({"b": pa.int64()}))])
+
+    with lake.run(None) as run, pytest.raises(SchemaValidationError, match="cannot be told apart"):
+        run.table.open(schema)
+
+
 def test_names_of_all_kinds_come_back(lake: Lake) -> None:
     names = ["名前", "with space", "a.b", "naïve", "1st", "quote\"'", "slash/", "emoji 🦆", "__x", "%"]
     batch = pa.record_batch({name: pa.array([number]) for number, name in enumerate(names)})

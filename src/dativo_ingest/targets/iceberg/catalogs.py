@@ -13,7 +13,8 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
 )
 
-from dativo_ingest.targets.iceberg.embedded import DATABASE, EmbeddedCatalog
+from dativo_ingest.targets.iceberg.config import DATABASE
+from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_plugin_sdk import InvalidConfigError
 

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dativo_ingest.targets.iceberg.config import DEFAULT_NAMESPACE, IcebergConfig, IcebergOptions, parse_options
+from dativo_ingest.targets.iceberg.config import (
+    DATABASE,
+    DEFAULT_NAMESPACE,
+    IcebergConfig,
+    IcebergOptions,
+    parse_options,
+)
 from dativo_plugin_sdk import ConnectionTestResult, InsufficientPermissionsError, InvalidConfigError
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.tables import TableSpec
@@ -72,9 +78,15 @@ class Checks:
     def _catalog(self) -> ConnectionTestResult:
         from dativo_ingest.targets.iceberg.failures import translated  # noqa: PLC0415  after pyiceberg is needed
 
+        folder = self._config.folder
         catalog = self._connection.to_read()
         if catalog is None:
             return ConnectionTestResult(success=True, message="the embedded catalog will be created by the first run")
+        if folder is not None and not os.access(folder / DATABASE, os.W_OK):
+            raise InsufficientPermissionsError(
+                f"catalog {folder / DATABASE} cannot be written by this user",
+                hint="let the user that runs the job write it",
+            )
         with translated("listing namespaces"):
             count = len(catalog.list_namespaces())
         kind = "the embedded catalog" if self._config.folder is not None else f"catalog {catalog.name}"
@@ -141,7 +153,10 @@ class Checks:
                 details={"warning": "writing was not tried"},
             )
         location, io = place
-        probe.write_and_delete(io, location)
+        if location.startswith(("file:", "/")):
+            probe.write_and_delete_in_folder(Path(location.removeprefix("file://")).parent)
+        else:
+            probe.write_and_delete(io, location)
         return ConnectionTestResult(success=True, message=f"an object was written under {location} and deleted")
 
     def _place(self, catalog: Catalog) -> tuple[str, FileIO] | None:

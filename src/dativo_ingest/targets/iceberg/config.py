@@ -17,6 +17,9 @@ DEFAULT_NAMESPACE = "default"
 """Where a table goes whose job names no namespace: an Iceberg table always has one."""
 
 
+DATABASE = "catalog.db"
+"""The embedded catalog's file in the warehouse folder."""
+
 STREAM_BUFFER = {"buffer-size": str(256 * 1024)}
 """What an open file of a warehouse folder may hold back; pyiceberg by itself takes four times as much."""
 

@@ -31,6 +31,7 @@ from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 
+from dativo_ingest.targets.iceberg.config import DATABASE
 from dativo_plugin_sdk import InvalidConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pyiceberg.table.update import TableRequirement, TableUpdate
     from pyiceberg.view import View
 
-DATABASE = "catalog.db"
 LOCK_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_PROPERTY = "dativo.lock-timeout-s"
 
@@ -87,7 +87,7 @@ class EmbeddedCatalog(MetastoreCatalog):
             folder.mkdir(parents=True, exist_ok=True)
         elif not path.exists():
             raise FileNotFoundError(str(path))
-        self._connection = sqlite3.connect(path, timeout=self._timeout_s, isolation_level=None)
+        self._connection = sqlite3.connect(path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False)
         if not self._has_tables():
             if not create:
                 self._connection.close()

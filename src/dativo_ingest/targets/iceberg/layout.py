@@ -54,9 +54,11 @@ def partition_spec(texts: Sequence[str], schema: Schema) -> PartitionSpec:
                 f"partition_by {text!r}: a column of type {source.field_type} cannot be partitioned by {transform}",
                 hint=f"known are {_KNOWN}",
             )
-        name = f"{column}{suffix}"
-        if any(field.name == name for field in fields):
+        if any((field.source_id, field.transform) == (source.field_id, transform) for field in fields):
             raise InvalidConfigError(f"partition_by names {text!r} twice")
+        name = f"{column}{suffix}"
+        while suffix and (_has(schema, name) or any(field.name == name for field in fields)):
+            name += "_"  # Iceberg spec, "Partitioning": no partition field has the name of another column
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + len(fields), transform, name))
     return PartitionSpec(*fields)
 

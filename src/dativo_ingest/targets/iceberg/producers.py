@@ -22,7 +22,8 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AssertDefaultSpecId
-from pyiceberg.table.update.snapshot import _FastAppendFiles, _SnapshotProducer
+from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
+from pyiceberg.utils.properties import property_as_bool
 
 if TYPE_CHECKING:
     from pyiceberg.table import Transaction
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 Fence: TypeAlias = "Callable[[TableMetadata], None]"
 """Raises `FenceBrokenError` where a table has moved on so that a commit must not land on it."""
+
+
+MERGE_MANIFESTS = "commit.manifest-merge.enabled"
 
 
 class FenceBrokenError(ValidationException):
@@ -52,6 +56,10 @@ class _Fenced:
 
 class FencedAppend(_Fenced, _FastAppendFiles):
     """Adds files, or none: an empty snapshot moves the branch and so fences a change of state alone."""
+
+
+class FencedMergeAppend(_Fenced, _MergeAppendFiles):
+    """The same, for tables whose properties ask to put small manifests together."""
 
 
 class FencedReplace(_Fenced, _SnapshotProducer["FencedReplace"]):
@@ -98,6 +106,9 @@ class FencedReplace(_Fenced, _SnapshotProducer["FencedReplace"]):
         return sum(file.record_count for file in self._deleted_data_files)
 
 
+Producer: TypeAlias = FencedAppend | FencedMergeAppend | FencedReplace
+
+
 def stage_snapshot(
     transaction: Transaction,
     files: Sequence[DataFile],
@@ -105,7 +116,7 @@ def stage_snapshot(
     replace: bool,
     fence: Fence,
     summary: Mapping[str, str],
-) -> FencedAppend | FencedReplace:
+) -> Producer:
     """Put a fenced snapshot into a transaction.
 
     Args:
@@ -116,7 +127,9 @@ def stage_snapshot(
         summary: Properties of the snapshot.
     """
     kind: Any = FencedReplace if replace else FencedAppend
-    producer: FencedAppend | FencedReplace = kind(
+    if not replace and property_as_bool(transaction.table_metadata.properties, MERGE_MANIFESTS, default=False):
+        kind = FencedMergeAppend
+    producer: Producer = kind(
         operation=Operation.OVERWRITE if replace else Operation.APPEND,
         transaction=transaction,
         io=transaction._table.io,  # noqa: SLF001
@@ -139,6 +152,6 @@ def stage(transaction: Transaction, changes: UpdatesAndRequirements) -> None:
     transaction._stage(*changes)  # noqa: SLF001
 
 
-def discard_manifests(producer: FencedAppend | FencedReplace) -> None:
+def discard_manifests(producer: Producer) -> None:
     """Delete the manifests of a snapshot that was refused; pyiceberg does so itself only for some refusals."""
     producer._clean_all_uncommitted()  # noqa: SLF001

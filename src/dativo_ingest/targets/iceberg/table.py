@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from dativo_ingest.targets.iceberg.catalogs import Connection
     from dativo_ingest.targets.iceberg.data_files import DataFiles
-    from dativo_ingest.targets.iceberg.producers import FencedAppend, FencedReplace
+    from dativo_ingest.targets.iceberg.producers import Producer
 
 _ATTEMPTS = 3
 """How often a commit begins anew after pyiceberg's own tries to rebase it are used up."""
@@ -294,7 +294,7 @@ class IcebergTable(TableWriter):
                 raise as_dativo_error(error, f"committing to {self._name}") from error
         return _receipt(request, producer, files, replaced=self._replaces)
 
-    def _refused(self, producer: FencedAppend | FencedReplace) -> None:
+    def _refused(self, producer: Producer) -> None:
         """Note that a commit did not land and will not: its manifests are of no use, its data files may go."""
         self._keep_files = False
         discard_manifests(producer)
@@ -327,7 +327,7 @@ class IcebergTable(TableWriter):
 
     def _fill(
         self, transaction: Transaction, request: CommitRequest, state: str, files: Sequence[DataFile]
-    ) -> FencedAppend | FencedReplace:
+    ) -> Producer:
         transaction.set_properties({self._spec.state_key: state})
         summary = {
             "dativo.commit-id": request.commit_id,
@@ -400,9 +400,7 @@ class IcebergTable(TableWriter):
             quarantine.publish(state, str(table.metadata.table_uuid), rejected)
 
 
-def _receipt(
-    request: CommitRequest, producer: FencedAppend | FencedReplace, files: Sequence[DataFile], *, replaced: bool
-) -> Receipt:
+def _receipt(request: CommitRequest, producer: Producer, files: Sequence[DataFile], *, replaced: bool) -> Receipt:
     removed = producer.removed_rows if hasattr(producer, "removed_rows") else 0
     return Receipt(
         commit_id=request.commit_id,

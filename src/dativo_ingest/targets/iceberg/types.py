@@ -93,7 +93,10 @@ def to_iceberg_schema(schema: pa.Schema, identifier: tuple[str, ...] = ()) -> Sc
         field.required and field.field_type.is_primitive and not isinstance(field.field_type, FloatType | DoubleType)
         for field in chosen
     )
-    return Schema(*fields, identifier_field_ids=[field.field_id for field in chosen] if usable else [])
+    try:
+        return Schema(*fields, identifier_field_ids=[field.field_id for field in chosen] if usable else [])
+    except ValueError as error:  # a column "a.b" beside a struct a with a field b
+        raise SchemaValidationError(f"columns cannot be told apart: {error}", hint="rename one of them") from error
 
 
 def _require_distinct(names: list[str]) -> None:
