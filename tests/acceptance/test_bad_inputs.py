@@ -24,6 +24,11 @@ schema:
 """
 
 
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path, in_process=True)
+
+
 def people(workshop: Workshop, content: bytes, *, name: str = "people.csv", **options: Any) -> Workshop:
     (workshop.folder / name).write_bytes(content)
     (workshop.folder / "people.odcs.yaml").write_text(CONTRACT, encoding="utf-8")

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,14 +153,21 @@ def test_a_truncated_gzip_loads_nothing_until_it_is_whole(workshop: Workshop) ->
 
 
 class CuttableProxy:
-    """A TCP proxy on loopback that cuts every connection once it is told to, or has passed its fill of bytes."""
+    """A TCP proxy on loopback that cuts every connection once it has passed on ``left`` bytes; None never cuts."""
 
     def __init__(self, port: int) -> None:
         self._upstream = port
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self._threads: list[threading.Thread] = []
         self.port: int = self._listener.getsockname()[1]
         self.left: int | None = None
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -168,29 +175,39 @@ class CuttableProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self._sockets.append(client)
             if self.left is not None and self.left <= 0:
-                client.close()
+                _hang_up(client)
                 continue
             server = socket.create_connection(("127.0.0.1", self._upstream))
-            for one, other, counted in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._pump, args=(one, other, counted), daemon=True).start()
+            self._sockets.append(server)
+            self._start(self._pump, client, server)
+            self._start(self._pump, server, client)
 
-    def _pump(self, one: socket.socket, other: socket.socket, counted: bool) -> None:
-        try:
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
             while data := one.recv(65536):
-                if counted and self.left is not None:
+                if self.left is not None:
                     self.left -= len(data)
                     if self.left <= 0:
                         break
                 other.sendall(data)
-        except OSError:
-            pass
-        for end in (one, other):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _hang_up(one)
+        _hang_up(other)
 
     def close(self) -> None:
-        self._listener.close()
+        """Hang up everywhere and let go of every socket."""
+        for each in list(self._sockets):
+            _hang_up(each)
+        for thread in list(self._threads):
+            thread.join(timeout=10)
+        for each in self._sockets:
+            each.close()
+
+
+def _hang_up(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
