@@ -47,6 +47,8 @@ class Workshop:
     folder: Path
     target: str = "iceberg"
     name: str = "job"
+    in_process: bool = False
+    """Run in the test's own process, which has imported everything: for what no process of its own can change."""
 
     @property
     def config(self) -> Path:
@@ -79,8 +81,10 @@ class Workshop:
         """Run the job once."""
         report = self.folder / "report.json"
         report.unlink(missing_ok=True)
-        command = [*prefix, *self.command("run", "--progress", "none", "--report", str(report), *arguments)]
-        return _ran(command, report, env, timeout_s)
+        command = self.command("run", "--progress", "none", "--report", str(report), *arguments)
+        if self.in_process:
+            return _ran_here(command[len(DATIVO) :], report, env)
+        return _ran([*prefix, *command], report, env, timeout_s)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a run and do not wait for it."""
@@ -93,12 +97,24 @@ class Workshop:
         return READERS[self.target](self.place, name)
 
 
+def _ran_here(arguments: list[str], report: Path, env: dict[str, str] | None) -> Ran:
+    from click.testing import CliRunner
+
+    from dativo_ingest.cli.program import dativo
+
+    done = CliRunner().invoke(dativo, arguments, env=env)
+    return Ran(done.exit_code, done.stdout, done.stderr, _document(report))
+
+
 def _ran(command: list[str], report: Path, env: dict[str, str] | None, timeout_s: float) -> Ran:
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout_s, check=False
     )
-    document = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
-    return Ran(done.returncode, done.stdout, done.stderr, document)
+    return Ran(done.returncode, done.stdout, done.stderr, _document(report))
+
+
+def _document(report: Path) -> dict[str, Any]:
+    return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
 
 
 def _read_iceberg(place: Path, name: str) -> pa.Table:
