@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -31,8 +31,18 @@ class Credentials(dict[str, Any]):
     __str__ = __repr__
 
 
-def _as_credentials(value: object) -> object:
+def as_credentials(value: object) -> object:
+    """Make a mapping one that does not show its values, for pydantic's ``BeforeValidator``."""
     return Credentials(value) if isinstance(value, Mapping) else value
+
+
+def list_of_one(value: object) -> object:
+    """Make a lone text a list, for pydantic's ``BeforeValidator``."""
+    return [value] if isinstance(value, str) else value
+
+
+Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(list_of_one)]
+"""Texts in order; a lone text stands for a list of one."""
 
 
 class SourceConfig(BaseModel):
@@ -46,7 +56,7 @@ class SourceConfig(BaseModel):
 
     type: str
     connection: dict[str, Any] = Field(default_factory=dict)
-    credentials: Annotated[Credentials, BeforeValidator(_as_credentials)] = Field(default_factory=Credentials)
+    credentials: Annotated[Credentials, BeforeValidator(as_credentials)] = Field(default_factory=Credentials)
     objects: list[str] = Field(default_factory=list)
     files: list[Any] = Field(default_factory=list)
     engine: dict[str, Any] = Field(default_factory=dict)
@@ -66,7 +76,7 @@ class TargetConfig(BaseModel):
 
     type: str
     connection: dict[str, Any] = Field(default_factory=dict)
-    credentials: Annotated[Credentials, BeforeValidator(_as_credentials)] = Field(default_factory=Credentials)
+    credentials: Annotated[Credentials, BeforeValidator(as_credentials)] = Field(default_factory=Credentials)
     file_format: str | None = None
     partitioning: list[Any] = Field(default_factory=list)
     engine: dict[str, Any] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from dativo_plugin_sdk.config import Credentials
+from dativo_plugin_sdk.config import Credentials, as_credentials, list_of_one
 
 Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
 Write: TypeAlias = Literal["append", "overwrite", "merge"]
@@ -29,14 +29,6 @@ SystemColumn: TypeAlias = Literal["loaded_at", "run_id"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """What a job or tenant may be called: it becomes part of state keys, folder names and metric labels."""
-
-
-def _list_of_one(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_credentials(value: object) -> object:
-    return Credentials(value) if isinstance(value, Mapping) else value
 
 
 def _without_none(value: object) -> object:
@@ -55,7 +47,7 @@ def _as_text(value: object) -> object:
 
 Names: TypeAlias = Annotated[
     list[Annotated[str, Field(min_length=1)]],
-    BeforeValidator(_list_of_one, json_schema_input_type=str | list[str]),
+    BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
 ]
 """A list of text; a lone text stands for a list of one."""
 
@@ -67,7 +59,7 @@ Section: TypeAlias = Annotated[
 
 SecretSection: TypeAlias = Annotated[
     Credentials,
-    BeforeValidator(_as_credentials),
+    BeforeValidator(as_credentials),
     BeforeValidator(_without_none),
     WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}]}),
 ]
@@ -176,7 +168,7 @@ class _StreamSettings(JobModel):
     )
     system_columns: Annotated[
         list[SystemColumn],
-        BeforeValidator(_list_of_one, json_schema_input_type=SystemColumn | list[SystemColumn]),
+        BeforeValidator(list_of_one, json_schema_input_type=SystemColumn | list[SystemColumn]),
     ] = Field(
         default_factory=list,
         description="Columns that Dativo adds: `loaded_at` as `_dativo_loaded_at`, `run_id` as `_dativo_run_id`.",

@@ -13,11 +13,11 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from dativo_ingest.targets import duckdb_database as db
 from dativo_ingest.targets.duckdb_database import Database
@@ -47,16 +47,13 @@ from dativo_plugin_sdk import (
     WriteMode,
     parse,
 )
+from dativo_plugin_sdk.config import Texts
 
 _MIN_MEMORY_BYTES = 512 * 2**20
 _BUFFERS = 8  # a table's buffer is an eighth of limits.memory_mb
 _INSERT_BYTES = 16 * 2**20
 _STAGE = 'temp."_dativo_stage"'
 _REJECTS = 'temp."_dativo_rejects"'
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class DuckDBConnection(PluginConfig):
@@ -69,7 +66,7 @@ class DuckDBConnection(PluginConfig):
 class DuckDBOptions(PluginConfig):
     """How tables are written."""
 
-    sort_by: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    sort_by: Texts = ()
     """The order in which a run's rows are stored: ``id``, ``id desc``, ``id nulls first``."""
     lock_timeout_s: float = Field(default=60.0, ge=0)
     """How long to wait for another process that has the file open."""

@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from dativo_ingest.targets import parquet_manifest
 from dativo_ingest.targets.arrow_evolution import evolve_schema
@@ -50,16 +50,13 @@ from dativo_plugin_sdk import (
     TargetConfig,
     parse,
 )
+from dativo_plugin_sdk.config import Texts
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 _QUARANTINE = "__quarantine"
 _COMMIT_TRIES = 50
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class ParquetConnection(PluginConfig):
@@ -72,9 +69,9 @@ class ParquetConnection(PluginConfig):
 class ParquetOptions(PluginConfig):
     """How a table's files are written."""
 
-    partition_by: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    partition_by: Texts = ()
     """Folders, outermost first: ``region``, ``year(col)``, ``month(col)``, ``day(col)`` or ``hour(col)``."""
-    sort_by: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    sort_by: Texts = ()
     """The order of the rows within each row group: ``id``, ``id desc``, ``id nulls first``."""
     compression: Compression = "zstd"
     target_file_mb: float = Field(default=256, gt=0)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from dativo_plugin_sdk import InvalidConfigError, MissingConfigError, PluginConfig, Secret, TargetConfig, parse
+from dativo_plugin_sdk.config import Texts
 
 Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "brotli", "none"]
 CatalogType: TypeAlias = Literal["sql", "rest", "glue", "hive", "dynamodb", "bigquery", "in-memory"]
@@ -30,12 +31,7 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Text: TypeAlias = Annotated[str, BeforeValidator(_as_text)]
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
 class IcebergConnection(PluginConfig):
