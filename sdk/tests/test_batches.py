@@ -321,7 +321,7 @@ PLAIN_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), PLAIN_VALUES), min_size=1, max_size=8))
 def test_json_rows_are_taken_whole_and_conform_to_the_schema_inferred_from_them(rows):
     schema = infer_schema(rows)
@@ -336,7 +336,7 @@ def test_json_rows_are_taken_whole_and_conform_to_the_schema_inferred_from_them(
     assert kept == (len(rows) if len(schema) else 0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(st.sampled_from("ab"), PLAIN_VALUES, min_size=1), min_size=1, max_size=8))
 def test_columns_of_json_hold_the_values_as_they_were(rows):
     batch, _ = rows_of(rows)

@@ -60,7 +60,7 @@ SCHEMAS = (
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SCHEMAS)
 def test_a_schema_comes_back_from_its_contract_exactly(tmp_path_factory, schema):
     path = tmp_path_factory.mktemp("contracts") / "t.odcs.yaml"
@@ -71,7 +71,7 @@ def test_a_schema_comes_back_from_its_contract_exactly(tmp_path_factory, schema)
     assert load_contract(path, stream="public.t", table="t").schema.equals(schema, check_metadata=True)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(SCHEMAS)
 def test_every_contract_written_is_valid_by_the_standards_own_schema(schema):
     document = yaml.safe_load(contract_from_schema(schema, name="public.t"))

@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from dativo_ingest.steps.batch_bytes import Merger, resized, split
 
@@ -62,7 +62,6 @@ def test_a_large_batch_passes_without_a_copy():
     assert Merger(1000).push(batch) is batch
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=50), max_size=20), max_size=20), st.integers(1, 2000))
 def test_rows_and_their_order_stay(lists, target):
     batches = [batch_of(texts) for texts in lists]

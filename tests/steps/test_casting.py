@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from dativo_ingest.steps.casting import cast_lossless, extra_fields
 
@@ -366,7 +366,6 @@ NUMBERS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**63), I64), min_size=1), NUMBERS)
 def test_an_integer_that_is_cast_keeps_its_value(values, to):
     cast, bad = cast_lossless(pa.array(values, pa.int64()), to)
@@ -376,7 +375,6 @@ def test_an_integer_that_is_cast_keeps_its_value(values, to):
         assert result == (None if refused else value)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(), min_size=1), NUMBERS)
 def test_a_float_that_is_cast_prints_the_same(values, to):
     cast, bad = cast_lossless(pa.array(values, pa.float64()), to)
@@ -392,7 +390,6 @@ def test_a_float_that_is_cast_prints_the_same(values, to):
             assert float(result) == value or math.isnan(value) or exact == value
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.decimals(-(10**20), 10**20, places=6, allow_nan=False), min_size=1),
     st.integers(1, 38).flatmap(lambda digits: st.tuples(st.just(digits), st.integers(0, digits))),

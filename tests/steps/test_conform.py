@@ -220,7 +220,7 @@ SOURCE = pa.schema(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ROWS)
 def test_every_row_is_kept_or_rejected_once_and_in_order(rows):
     schema = pa.schema([pa.field("key", pa.int64()), *WANTED])
@@ -237,7 +237,7 @@ def test_every_row_is_kept_or_rejected_once_and_in_order(rows):
     result.batch.validate(full=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ROWS)
 def test_conforming_twice_changes_nothing_more(rows):
     batch = pa.RecordBatch.from_pylist(rows, schema=SOURCE)
@@ -249,7 +249,7 @@ def test_conforming_twice_changes_nothing_more(rows):
     assert (twice.rejected, twice.missing, twice.extra) == (None, (), ())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ROWS, st.integers(0, 40))
 def test_a_row_fares_the_same_whatever_rows_are_beside_it(rows, at):
     batch = pa.RecordBatch.from_pylist(rows, schema=SOURCE)

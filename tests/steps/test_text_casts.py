@@ -6,7 +6,7 @@ import string
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from dativo_ingest.steps.casting import cast_lossless
 from dativo_ingest.steps.conform import conform
@@ -121,13 +121,11 @@ def test_each_spelling_that_the_csv_reader_takes_gives_the_same_value(to):
         assert_agrees(text, to)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TYPES), st.text(string.digits + " +-.:eExXTZ/_nabftrue\t", max_size=30))
 def test_any_text_that_the_csv_reader_takes_gives_the_same_value(to, text):
     assert_agrees(text, to)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([to for to in TYPES if pa.types.is_temporal(to)]),
     st.from_regex(
@@ -141,7 +139,6 @@ def test_any_timestamp_that_the_csv_reader_takes_gives_the_same_value(to, text):
     assert_agrees(text[11:], to)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([to for to in TYPES if pa.types.is_decimal(to)]),
     # the CSV reader reads 1e-41 as 0 in a decimal(15,2): its table of powers ends at 38

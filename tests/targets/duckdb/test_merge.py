@@ -38,7 +38,7 @@ def spec_of(number: int, key: tuple[str, ...]) -> TableSpec:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(RUNS, st.sampled_from([("k",), ("l", "k")]))
 def test_merging_is_what_a_dict_does(runs, key):
     model: dict[tuple, dict] = {}
