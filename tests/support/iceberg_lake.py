@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from dativo_ingest.targets.iceberg import IcebergWriter
-from dativo_plugin_sdk import TargetConfig
+from dativo_plugin_sdk import ConnectionTestResult, DativoError, TargetConfig
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableSpec, TableWriter, WriteMode
 
 
@@ -102,6 +103,19 @@ class Lake:
                 run.table.quarantine(rejected)
             return run.commit(state)
 
+    def walk(self, **options: object) -> dict[str, ConnectionTestResult | DativoError]:
+        """Run the steps of a check until the first that fails, as the engine does."""
+        found: dict[str, ConnectionTestResult | DativoError] = {}
+        writer = self.writer()
+        for check in writer.check([self.spec(options=options)]):
+            try:
+                found[check.step] = check.run()
+            except DativoError as error:
+                found[check.step] = error
+                break
+        writer.close()
+        return found
+
     @contextmanager
     def catalog(self) -> Iterator[Catalog]:
         """Open the catalog with nothing of Dativo's."""
@@ -150,6 +164,19 @@ class Lake:
     def data_files(self, name: str = "t") -> list[Path]:
         """List the data files on disk, referenced or not."""
         return sorted((self.folder / self.namespace / name / "data").rglob("*.parquet"))
+
+
+def before_a_commit(monkeypatch: pytest.MonkeyPatch, catalog_class: type[Catalog], act: Callable[[], object]) -> None:
+    """Let something happen at the last moment before a commit reaches the catalog, once."""
+    commit_table = catalog_class.commit_table
+    waiting = [act]
+
+    def interrupted(catalog: Catalog, *arguments: Any) -> Any:
+        if waiting:
+            waiting.pop()()
+        return commit_table(catalog, *arguments)
+
+    monkeypatch.setattr(catalog_class, "commit_table", interrupted)
 
 
 def numbers(*ids: int) -> pa.RecordBatch:

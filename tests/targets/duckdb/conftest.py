@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from dativo_ingest.targets.duckdb import DuckDBTableWriter, DuckDBWriter
-from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
+from dativo_plugin_sdk import TableSpec, TargetConfig
 
 
 @pytest.fixture
@@ -41,19 +41,6 @@ def table(target: Callable[..., DuckDBWriter]) -> Callable[..., DuckDBTableWrite
         made = (writer or target()).table(TableSpec(run_id=run_id, **fields))
         assert isinstance(made, DuckDBTableWriter)
         return made
-
-    return make
-
-
-@pytest.fixture
-def request_of() -> Callable[..., CommitRequest]:
-    def make(generation: int, commit_id: str | None = None) -> CommitRequest:
-        return CommitRequest(
-            commit_id=commit_id or f"commit-{generation}",
-            expected_generation=generation,
-            state={"version": 1, "at": generation},
-            committed_at="2026-01-01T00:00:00.000+00:00",
-        )
 
     return make
 

@@ -18,20 +18,6 @@ from dativo_plugin_sdk import (
 STEPS = ["warehouse", "catalog", "namespace", "table", "write_probe"]
 
 
-def walk(lake: Lake, **options: object) -> dict[str, ConnectionTestResult | DativoError]:
-    """Run the steps until the first that fails, as the engine does."""
-    found: dict[str, ConnectionTestResult | DativoError] = {}
-    writer = lake.writer()
-    for check in writer.check([lake.spec(options=options)]):
-        try:
-            found[check.step] = check.run()
-        except DativoError as error:
-            found[check.step] = error
-            break
-    writer.close()
-    return found
-
-
 def tree(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")] if path.is_file()} | {
         str(path): 0 for path in folder.rglob("*") if path.is_dir()
@@ -42,7 +28,7 @@ def test_a_warehouse_that_does_not_exist_passes_and_still_does_not_exist(lake: L
     lake.folder = tmp_path / "not" / "yet"
     lake.connection = {"warehouse": str(lake.folder)}
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert list(found) == STEPS
     assert all(isinstance(each, ConnectionTestResult) and each.success for each in found.values()), found
@@ -54,7 +40,7 @@ def test_a_warehouse_in_use_passes_and_is_as_before(lake: Lake) -> None:
     lake.load(numbers(1))
     before = tree(lake.folder)
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert list(found) == STEPS
     assert all(isinstance(each, ConnectionTestResult) and each.success for each in found.values()), found
@@ -65,7 +51,7 @@ def test_a_warehouse_in_use_passes_and_is_as_before(lake: Lake) -> None:
 def test_an_empty_folder_stays_empty(lake: Lake) -> None:
     lake.folder.mkdir()
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert list(found) == STEPS
     assert list(lake.folder.iterdir()) == []
@@ -74,7 +60,7 @@ def test_an_empty_folder_stays_empty(lake: Lake) -> None:
 def test_a_file_in_the_place_of_the_warehouse_is_found(lake: Lake, tmp_path: Path) -> None:
     (tmp_path / "warehouse").write_text("no folder")
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert isinstance(found["warehouse"], InvalidConfigError)
     assert "is a file" in str(found["warehouse"])
@@ -84,7 +70,7 @@ def test_a_catalog_that_is_no_database_is_found(lake: Lake) -> None:
     lake.folder.mkdir()
     (lake.folder / "catalog.db").write_text("this is not a database, but long enough to look like one" * 100)
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert list(found) == ["warehouse", "catalog"]
     assert isinstance(found["catalog"], InvalidConfigError)
@@ -93,13 +79,13 @@ def test_a_catalog_that_is_no_database_is_found(lake: Lake) -> None:
 def test_a_table_of_another_partitioning_is_found(lake: Lake) -> None:
     lake.load(numbers(1), options={"partition_by": ["id"]})
 
-    found = walk(lake, partition_by=["bucket(4, id)"])
+    found = lake.walk(partition_by=["bucket(4, id)"])
 
     assert isinstance(found["table"], SchemaValidationError)
 
 
 def test_a_table_option_that_is_unknown_is_found(lake: Lake) -> None:
-    found = walk(lake, partitoin_by=["id"])
+    found = lake.walk(partitoin_by=["id"])
 
     assert isinstance(found["table"], InvalidConfigError)
     assert "did you mean partition_by" in str(found["table"])
@@ -110,7 +96,7 @@ def test_a_folder_that_cannot_be_written_is_found(lake: Lake, monkeypatch: pytes
     lake.folder.mkdir()
     monkeypatch.setattr(os, "access", lambda *_: False)
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert isinstance(found["warehouse"], InsufficientPermissionsError)
 
@@ -120,7 +106,7 @@ def test_a_catalog_that_cannot_be_written_is_found(lake: Lake, monkeypatch: pyte
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("catalog.db") and access(path, mode))
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert isinstance(found["catalog"], InsufficientPermissionsError)
 
@@ -128,7 +114,7 @@ def test_a_catalog_that_cannot_be_written_is_found(lake: Lake, monkeypatch: pyte
 def test_a_folder_that_only_says_it_can_be_written_is_found_by_the_probe() -> None:
     lake = Lake(Path("/proc/dativo-warehouse"))
 
-    found = walk(lake)
+    found = lake.walk()
 
     assert list(found)[-1] == "write_probe"
     assert isinstance(found["write_probe"], DativoError)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from iceberg_lake import NUMBERS, REJECTED, Lake, numbers
+from iceberg_lake import NUMBERS, REJECTED, Lake, before_a_commit, numbers
 from pyiceberg.table.snapshots import Operation
 
+from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
 from dativo_plugin_sdk import ConcurrencyError, FencedError, ResourceNotFoundError
 from dativo_plugin_sdk.tables import CommitRequest
 
@@ -149,23 +150,6 @@ def test_of_two_runs_that_create_the_table_one_lands_and_the_other_is_fenced(lak
     assert lake.values() == [2]
 
 
-class Between:
-    """Lets something happen at the last moment before a commit reaches the catalog, once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-        from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
-
-        commit_table = EmbeddedCatalog.commit_table
-        waiting = [act]
-
-        def interrupted(catalog: Any, *arguments: Any) -> Any:
-            if waiting:
-                waiting.pop()()
-            return commit_table(catalog, *arguments)
-
-        monkeypatch.setattr(EmbeddedCatalog, "commit_table", interrupted)
-
-
 @pytest.mark.parametrize("write", ["append", "overwrite"])
 def test_a_run_that_lands_at_the_last_moment_fences_the_other_inside_its_retry(
     lake: Lake, write: Any, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +159,7 @@ def test_a_run_that_lands_at_the_last_moment_fences_the_other_inside_its_retry(
     with lake.run(NUMBERS) as winner, lake.run(NUMBERS, write=write) as loser:
         winner.table.write(numbers(2))
         loser.table.write(numbers(3))
-        Between(monkeypatch, winner.commit)
+        before_a_commit(monkeypatch, EmbeddedCatalog, winner.commit)
         with pytest.raises(FencedError):
             loser.commit()
         loser.table.abort()
@@ -190,7 +174,7 @@ def test_a_table_created_at_the_last_moment_by_another_run_fences_this_one(
     with lake.run(NUMBERS) as winner, lake.run(NUMBERS) as loser:
         winner.table.write(numbers(2))
         loser.table.write(numbers(3))
-        Between(monkeypatch, winner.commit)
+        before_a_commit(monkeypatch, EmbeddedCatalog, winner.commit)
         with pytest.raises(FencedError):
             loser.commit()
 
@@ -220,7 +204,7 @@ def test_a_foreign_append_at_the_last_moment_is_kept(lake: Lake, monkeypatch: py
 
     with lake.run(NUMBERS) as run:
         run.table.write(numbers(2))
-        Between(monkeypatch, append)
+        before_a_commit(monkeypatch, EmbeddedCatalog, append)
         receipt = run.commit()
 
     assert lake.values() == [1, 2, 50]
@@ -261,7 +245,7 @@ def test_an_overwrite_takes_rows_that_came_at_the_last_moment_too(lake: Lake, mo
 
     with lake.run(NUMBERS, write="overwrite") as run:
         run.table.write(numbers(2))
-        Between(monkeypatch, append)
+        before_a_commit(monkeypatch, EmbeddedCatalog, append)
         receipt = run.commit()
 
     assert lake.values() == [2]
@@ -343,7 +327,7 @@ def test_a_state_alone_that_loses_at_the_last_moment_is_fenced(lake: Lake, monke
     lake.load(numbers(1))
 
     with lake.run(None) as winner, lake.run(None) as loser:
-        Between(monkeypatch, lambda: winner.commit({"at": "winner"}))
+        before_a_commit(monkeypatch, EmbeddedCatalog, lambda: winner.commit({"at": "winner"}))
         with pytest.raises(FencedError):
             loser.commit({"at": "loser"})
 

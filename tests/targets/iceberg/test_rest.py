@@ -2,18 +2,17 @@
 
 import os
 import time
-from typing import Any
 
 import pyarrow as pa
 import pytest
-from iceberg_lake import NUMBERS, REJECTED, Lake, numbers
+from iceberg_lake import NUMBERS, REJECTED, Lake, before_a_commit, numbers
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NoSuchNamespaceError, RESTError
 from s3_service import S3
 
 from dativo_plugin_sdk import (
     AuthenticationError,
     ConnectionTestResult,
-    DativoError,
     FencedError,
     NetworkError,
 )
@@ -84,28 +83,11 @@ def test_of_two_runs_with_one_generation_one_lands(rest: Lake) -> None:
     assert rest.values() == [1, 2]
 
 
-class LateCommit:
-    """Lets something happen at the last moment before a commit is sent, once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-        from pyiceberg.catalog.rest import RestCatalog
-
-        commit_table = RestCatalog.commit_table
-        waiting = [act]
-
-        def interrupted(catalog: Any, *arguments: Any) -> Any:
-            if waiting:
-                waiting.pop()()
-            return commit_table(catalog, *arguments)
-
-        monkeypatch.setattr(RestCatalog, "commit_table", interrupted)
-
-
 def test_a_state_alone_is_fenced_inside_the_retry(rest: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     rest.load(numbers(1))
 
     with rest.run(None) as winner, rest.run(None) as loser:
-        LateCommit(monkeypatch, lambda: winner.commit({"at": "winner"}))
+        before_a_commit(monkeypatch, RestCatalog, lambda: winner.commit({"at": "winner"}))
         with pytest.raises(FencedError):
             loser.commit({"at": "loser"})
 
@@ -117,7 +99,7 @@ def test_a_table_created_at_the_last_moment_fences_the_other_run(rest: Lake, mon
     with rest.run(NUMBERS) as winner, rest.run(NUMBERS) as loser:
         winner.table.write(numbers(1))
         loser.table.write(numbers(2))
-        LateCommit(monkeypatch, winner.commit)
+        before_a_commit(monkeypatch, RestCatalog, winner.commit)
         with pytest.raises(FencedError):
             loser.commit()
         loser.table.abort()
@@ -134,23 +116,10 @@ def test_a_foreign_append_at_the_last_moment_is_kept(rest: Lake, monkeypatch: py
 
     with rest.run(NUMBERS) as run:
         run.table.write(numbers(2))
-        LateCommit(monkeypatch, append)
+        before_a_commit(monkeypatch, RestCatalog, append)
         run.commit()
 
     assert rest.values() == [1, 2, 50]
-
-
-def walk(lake: Lake) -> dict[str, ConnectionTestResult | DativoError]:
-    found: dict[str, ConnectionTestResult | DativoError] = {}
-    writer = lake.writer()
-    for check in writer.check([lake.spec()]):
-        try:
-            found[check.step] = check.run()
-        except DativoError as error:
-            found[check.step] = error
-            break
-    writer.close()
-    return found
 
 
 def objects(s3: S3, bucket: str) -> set[str]:
@@ -162,11 +131,11 @@ def objects(s3: S3, bucket: str) -> set[str]:
 
 def test_a_check_passes_and_leaves_nothing(rest: Lake, s3: S3) -> None:
     before = objects(s3, s3.table_bucket)
-    new = walk(rest)
+    new = rest.walk()
     after = objects(s3, s3.table_bucket)
     rest.load(numbers(1))
     before_again = objects(s3, s3.table_bucket)
-    in_use = walk(rest)
+    in_use = rest.walk()
 
     assert before == after
     assert objects(s3, s3.table_bucket) == before_again
@@ -178,7 +147,7 @@ def test_a_check_passes_and_leaves_nothing(rest: Lake, s3: S3) -> None:
 def test_wrong_credentials_are_found_by_the_catalog(rest: Lake) -> None:
     rest.credentials["credential"] = "weedadmin:wrong"
 
-    found = walk(rest)
+    found = rest.walk()
 
     assert isinstance(found["catalog"], AuthenticationError), found
 
@@ -186,7 +155,7 @@ def test_wrong_credentials_are_found_by_the_catalog(rest: Lake) -> None:
 def test_a_catalog_that_is_not_there_is_a_network_error(rest: Lake) -> None:
     rest.connection["uri"] = "http://127.0.0.1:9"
 
-    found = walk(rest)
+    found = rest.walk()
 
     assert isinstance(found["catalog"], NetworkError)
 
@@ -204,7 +173,7 @@ def sql(s3: S3, lake: Lake) -> Lake:
 def test_a_probe_of_a_bucket_leaves_no_object_and_no_folder(sql: Lake, s3: S3) -> None:
     before = objects(s3, s3.bucket)
 
-    found = walk(sql)
+    found = sql.walk()
 
     assert isinstance(found["write_probe"], ConnectionTestResult), found
     assert objects(s3, s3.bucket) == before
@@ -213,7 +182,7 @@ def test_a_probe_of_a_bucket_leaves_no_object_and_no_folder(sql: Lake, s3: S3) -
 def test_wrong_keys_are_found_by_the_probe(sql: Lake) -> None:
     sql.credentials = {**sql.credentials, "secret_access_key": "wrong"}
 
-    found = walk(sql)
+    found = sql.walk()
 
     assert isinstance(found["write_probe"], AuthenticationError), found
 
@@ -221,7 +190,7 @@ def test_wrong_keys_are_found_by_the_probe(sql: Lake) -> None:
 def test_keys_that_may_not_write_are_found_by_the_probe(sql: Lake, s3: S3) -> None:
     sql.credentials = {"access_key_id": s3.reader_key_id, "secret_access_key": s3.reader_secret}
 
-    found = walk(sql)
+    found = sql.walk()
 
     assert isinstance(found["write_probe"], AuthenticationError), found
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dativo_ingest.targets.parquet import ParquetTableWriter, ParquetWriter
-from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
+from dativo_plugin_sdk import TableSpec, TargetConfig
 
 Make = Callable[..., ParquetTableWriter]
 
@@ -35,16 +35,3 @@ def table(lake: Path) -> Iterator[Make]:
     yield make
     for writer in writers:
         writer.close()
-
-
-@pytest.fixture
-def request_of() -> Callable[..., CommitRequest]:
-    def make(generation: int, commit_id: str | None = None) -> CommitRequest:
-        return CommitRequest(
-            commit_id=commit_id or f"commit-{generation}",
-            expected_generation=generation,
-            state={"version": 1, "at": generation},
-            committed_at="2026-01-01T00:00:00.000+00:00",
-        )
-
-    return make
