@@ -1,4 +1,4 @@
-"""The error tree and its helpers, as users of the engine import them."""
+"""The error tree and its functions, as users of the engine import them."""
 
 from dativo_plugin_sdk.errors import (
     AuthenticationError,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from dativo_ingest.job.load import LoadedJob
 
-FILE_SOURCES = ("csv", "json", "jsonl", "parquet", "arrow")
 CONTRACT_ENDING = ".odcs.yaml"
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./*-]*")

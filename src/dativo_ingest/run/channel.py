@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from time import monotonic
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -32,10 +31,6 @@ class Channel(Generic[Item]):
         self._finished = False
         self._closed = False
         self._error: BaseException | None = None
-        self.producer_waited_s = 0.0
-        """Seconds that the producer stood still because the consumer was slower."""
-        self.consumer_waited_s = 0.0
-        """Seconds that the consumer stood still because the producer was slower."""
 
     def put(self, item: Item) -> None:
         """Hand over an item, waiting while there is no room.
@@ -45,11 +40,9 @@ class Channel(Generic[Item]):
         """
         size_bytes = self._size_of(item)
         with self._changed:
-            started_s = monotonic()
             self._changed.wait_for(
                 lambda: self._closed or not self._items or self._bytes + size_bytes <= self._max_bytes
             )
-            self.producer_waited_s += monotonic() - started_s
             if self._closed:
                 raise ChannelClosedError
             self._items.append((item, size_bytes))
@@ -74,9 +67,7 @@ class Channel(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         while True:
             with self._changed:
-                started_s = monotonic()
                 self._changed.wait_for(lambda: self._items or self._finished or self._closed)
-                self.consumer_waited_s += monotonic() - started_s
                 if self._closed:
                     return
                 if not self._items:

@@ -17,9 +17,7 @@ value that is hashed, compressed, cut in two, or changed in case.
 from __future__ import annotations
 
 import base64
-import copy
 import json
-import logging
 import re
 import sys
 import threading
@@ -90,10 +88,6 @@ class Redactor:
             return REDACTED
         return document
 
-    def redact_bytes(self, data: bytes) -> bytes:
-        """Give bytes with stars for registered values; bytes that are no UTF-8 stay as they are."""
-        return self.redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-
     def traceback_text(self, error: BaseException) -> str:
         """Format an exception, with what led to it, as Python prints it, and redact that."""
         return self.redact("".join(traceback.format_exception(error)))
@@ -122,48 +116,6 @@ class Redactor:
             last = (start, end)
         if last is not None:
             yield last
-
-
-class RedactingFilter(logging.Filter):
-    """Redacts a record's message and traceback; put it on a handler, so that it sees what every logger sends there."""
-
-    def __init__(self, redactor: Redactor | None = None) -> None:
-        super().__init__()
-        self._redactor = redactor or REDACTOR
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Redact the record in place; none is dropped."""
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError):
-            message = f"{record.msg} {record.args}"  # the arguments do not fit: logging would print them itself
-        record.msg, record.args = self._redactor.redact(message), None
-        if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = self._redactor.traceback_text(record.exc_info[1]).rstrip("\n")
-        elif record.exc_text:
-            record.exc_text = self._redactor.redact(record.exc_text)
-        if record.stack_info:
-            record.stack_info = self._redactor.redact(record.stack_info)
-        return True
-
-
-class RedactingFormatter(logging.Formatter):
-    """Redacts what another formatter makes of a record, extra fields included."""
-
-    def __init__(self, inner: logging.Formatter | None = None, redactor: Redactor | None = None) -> None:
-        super().__init__()
-        self._inner = inner or logging.Formatter()
-        self._redactor = redactor or REDACTOR
-        self._filter = RedactingFilter(self._redactor)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format and redact; the record stays as it is for other handlers.
-
-        A message whose arguments do not fit is formatted beside them: `logging` would print both to stderr as they are.
-        """
-        redacted = copy.copy(record)
-        self._filter.filter(redacted)
-        return self._redactor.redact(self._inner.format(redacted))
 
 
 REDACTOR = Redactor()

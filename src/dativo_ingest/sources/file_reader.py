@@ -355,11 +355,6 @@ class FileReader(StreamReader, Generic[Options]):
         )
 
 
-def read_sample(file: OpenedFile, size_bytes: int = _SAMPLE_BYTES) -> bytes:
-    """Read a file's first bytes, unpacked, for a format to infer from."""
-    return file.stream().read(size_bytes)
-
-
 def _probe(opened: OpenedFile, size_bytes: int) -> tuple[str, str]:
     """Digest the two ends of a file's first ``size_bytes`` as they lie there, packed or not."""
     raw = opened.raw()

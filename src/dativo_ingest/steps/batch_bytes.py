@@ -5,7 +5,7 @@ Bytes are counted by ``nbytes``, which counts a slice as what it shows and not a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -55,16 +55,3 @@ class Merger:
             return None
         waiting, self._waiting, self.waiting_bytes = self._waiting, [], 0
         return waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)  # type: ignore[attr-defined]  # missing in the stubs
-
-
-def resized(batches: Iterable[pa.RecordBatch], target_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Split what is larger than ``target_bytes`` and merge what is smaller; rows and their order stay."""
-    merger = Merger(target_bytes)
-    for batch in batches:
-        for part in split(batch, target_bytes):
-            whole = merger.push(part)
-            if whole is not None:
-                yield whole
-    rest = merger.flush()
-    if rest is not None:
-        yield rest
