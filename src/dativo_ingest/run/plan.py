@@ -28,7 +28,7 @@ class Budget:
     def of(cls, memory_mb: int, batch_mb: int) -> Budget:
         """Share out ``memory_mb``.
 
-        A quarter is on the way between the threads and a quarter waits in the writer; the rest is for parsing,
+        An eighth is on the way between the threads and an eighth waits in the writer; the rest is for parsing,
         conforming and compressing, which each need a few batches of room.
         """
         memory_bytes = memory_mb * _MIB
