@@ -8,7 +8,7 @@ import pytest
 from fakes import MemoryTable, ScriptedReader
 from hypothesis import given, strategies as st
 
-from dativo_ingest.run.events import Event, Progress
+from dativo_ingest.run.events import Event, Progress, Warning_
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, StreamPlan
 from dativo_plugin_sdk import (
@@ -323,3 +323,12 @@ def test_progress_tells_totals() -> None:
     told = [event for event in events if isinstance(event, Progress)]
     assert [event.rows_read for event in told] == [2, 3]
     assert told[-1].source_bytes == 20
+
+
+def test_of_many_warnings_the_first_are_kept_and_the_others_counted() -> None:
+    events: list[Event] = []
+
+    outcome = carry([rows(1), *(Warned(f"file {number}") for number in range(1000))], MemoryTable(), events=events)
+
+    assert outcome.warnings == [*(f"file {number}" for number in range(50)), "and 950 more warnings"]
+    assert [event.message for event in events if isinstance(event, Warning_)] == outcome.warnings[:50]

@@ -40,6 +40,7 @@ from dativo_plugin_sdk.streams import (
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
 _SMALL_BYTES = 2**20  # batches below this are put together: a page of an API is no batch worth a row group
+_MOST_WARNINGS = 50  # of a stream; the rest are counted
 _MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
 
 
@@ -68,7 +69,24 @@ class StreamOutcome:
     receipt: Receipt | None = None
     after: State | None = None
     schema_changes: Sequence[str] = ()
-    warnings: list[str] = field(default_factory=list)
+    unsaid: int = 0
+    """Warnings beyond those that are kept."""
+    _warnings: dict[str, None] = field(default_factory=dict)
+
+    def warn(self, message: str) -> bool:
+        """Keep a warning, each once and the first ones of many; say whether it is one to tell."""
+        if message in self._warnings:
+            return False
+        if len(self._warnings) >= _MOST_WARNINGS:
+            self.unsaid += 1
+            return False
+        self._warnings[message] = None
+        return True
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings kept, and how many there were beyond them."""
+        return [*self._warnings, *([f"and {self.unsaid} more warnings"] if self.unsaid else [])]
 
 
 @dataclass
@@ -302,8 +320,7 @@ class StreamRun:
         )
 
     def _warn_once(self, message: str) -> None:
-        if message not in self.outcome.warnings:
-            self.outcome.warnings.append(message)
+        if self.outcome.warn(message):
             self.emit(Warning_(self.plan.name, message))
 
     def _raise_if_stopped(self) -> None:
