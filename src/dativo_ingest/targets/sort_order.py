@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -34,19 +35,33 @@ def parse_sort_order(texts: Sequence[str], schema: pa.Schema) -> tuple[SortKey, 
 
 
 def _parse(text: str, schema: pa.Schema) -> SortKey:
-    names = schema.names
-    match = _ORDER.fullmatch(text.strip())
-    if text in names or match is None:
-        key = SortKey(text)
-    else:
-        key = SortKey(
-            match["column"],
-            descending=(match["direction"] or "asc").lower() == "desc",
-            nulls_first=(match["nulls"] or "last").lower() == "first",
-        )
-    if key.column not in names:
-        raise InvalidConfigError(f"sort_by: no column {key.column!r}; there are: {', '.join(names)}")
-    found = schema.field(key.column).type
+    asked = read_sort_key(text, schema.names)
+    if asked.column not in schema.names:
+        raise InvalidConfigError(f"sort_by: no column {asked.column!r}; there are: {', '.join(schema.names)}")
+    found = schema.field(asked.column).type
     if pa.types.is_nested(found) or isinstance(found, pa.BaseExtensionType):
-        raise InvalidConfigError(f"sort_by: column {key.column!r} is {found}, which has no order")
-    return key
+        raise InvalidConfigError(f"sort_by: column {asked.column!r} is {found}, which has no order")
+    return SortKey(asked.column, asked.descending, nulls_first=asked.nulls == "first")
+
+
+@dataclass(frozen=True)
+class AskedOrder:
+    """What one text of ``sort_by`` says; the column need not exist."""
+
+    column: str
+    descending: bool
+    nulls: Literal["first", "last"] | None
+
+
+def read_sort_key(text: str, columns: Collection[str]) -> AskedOrder:
+    """Read ``id desc nulls first``; a text that is one of ``columns`` as a whole is that column, ascending."""
+    name = text.strip()
+    match = None if name in columns else _ORDER.fullmatch(name)
+    if match is None:
+        return AskedOrder(name, descending=False, nulls=None)
+    nulls = (match["nulls"] or "").lower()
+    return AskedOrder(
+        match["column"],
+        descending=(match["direction"] or "").lower() == "desc",
+        nulls="first" if nulls == "first" else "last" if nulls else None,
+    )

@@ -21,12 +21,10 @@ from pyiceberg.transforms import (
 )
 from pyiceberg.types import NestedField
 
+from dativo_ingest.targets.sort_order import read_sort_key
 from dativo_plugin_sdk import InvalidConfigError, SchemaValidationError
 
 _CALL = re.compile(r"^\s*([A-Za-z]+)\s*\(\s*(?:(\d+)\s*,\s*)?(.+?)\s*\)\s*$")
-_SORT = re.compile(
-    r"^\s*(?P<column>.+?)(?:\s+(?P<way>asc|desc))?(?:\s+nulls\s+(?P<nulls>first|last))?\s*$", re.IGNORECASE
-)
 _PLAIN: dict[str, type[Transform[Any, Any]]] = {
     "year": YearTransform,
     "month": MonthTransform,
@@ -88,18 +86,16 @@ def sort_order(texts: Sequence[str], schema: Schema) -> SortOrder:
     """
     fields = []
     for text in texts:
-        match = None if _has(schema, text.strip()) else _SORT.match(text)
-        column = match["column"] if match else text.strip()
-        source = _find(schema, column, "sort_by", text)
+        asked = read_sort_key(text, schema.column_names)
+        source = _find(schema, asked.column, "sort_by", text)
         if not source.field_type.is_primitive:
             raise SchemaValidationError(f"sort_by {text!r}: a column of type {source.field_type} has no order")
-        descending = bool(match and match["way"] and match["way"].lower() == "desc")
-        nulls = match["nulls"].lower() if match and match["nulls"] else ("last" if descending else "first")
+        nulls = asked.nulls or ("last" if asked.descending else "first")
         fields.append(
             SortField(
                 source.field_id,
                 IdentityTransform(),
-                SortDirection.DESC if descending else SortDirection.ASC,
+                SortDirection.DESC if asked.descending else SortDirection.ASC,
                 NullOrder.NULLS_FIRST if nulls == "first" else NullOrder.NULLS_LAST,
             )
         )
