@@ -18,6 +18,7 @@ from dativo_plugin_sdk import (
     StateChanged,
     StreamReader,
     StreamSpec,
+    Warned,
 )
 
 
@@ -48,6 +49,21 @@ class Reading:
     def lines(self) -> list[int | None]:
         """Give each row's line."""
         return [line for message in self.of(Rows) for line in lines_of(message)]
+
+    @property
+    def batches(self) -> list[pa.RecordBatch]:
+        """Give the batches of rows as they came."""
+        return [message.batch for message in self.of(Rows)]
+
+    @property
+    def source_bytes(self) -> int:
+        """Count the bytes of the source that the rows used up."""
+        return sum(message.source_bytes for message in self.of(Rows))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Give what the report must say."""
+        return [message.message for message in self.of(Warned)]
 
     def of(self, kind: type[Any]) -> list[Any]:
         """Give the messages of one kind."""
