@@ -1,9 +1,10 @@
 """Runs that die: started as a process of its own, so that it may fork before Arrow has threads.
 
 ``crashing_runs.py every-step LAKE WRITE`` dies at the first thing asked of the operating system, then at the second.
-``crashing_runs.py kill LAKE COUNT SEED`` kills runs at random moments.
+``crashing_runs.py kill LAKE COUNT`` kills runs at random moments.
 
-After each death a whole run follows. stdout is a JSON list of what was found wrong; it ends when a run gets through.
+After each death a whole run follows; it ends when a run gets through. stdout is JSON: the number of steps, and what was
+found wrong.
 """
 
 from __future__ import annotations
