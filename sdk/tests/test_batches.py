@@ -111,6 +111,20 @@ def test_an_empty_list_gives_nothing():
     assert list(to_batches([], pa.schema([("a", pa.int64())]))) == []
 
 
+@pytest.mark.parametrize("schema", [None, pa.schema([])])
+def test_rows_without_any_column_are_rejected_one_by_one(schema):
+    (message,) = to_batches([{}, {}], schema)
+
+    assert isinstance(message, Rejected)
+    assert message.batch.to_pydict()["reason"] == ["the row has no columns"] * 2
+
+
+def test_rows_without_any_column_are_nulls_where_the_schema_has_columns():
+    (message,) = to_batches([{}], pa.schema([("id", pa.int64())]))
+
+    assert message.batch.to_pylist() == [{"id": None}]
+
+
 def test_keys_beyond_the_schema_are_kept_for_the_engine_to_report():
     schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
 
@@ -326,14 +340,14 @@ PLAIN_VALUES = st.recursive(
 def test_json_rows_are_taken_whole_and_conform_to_the_schema_inferred_from_them(rows):
     schema = infer_schema(rows)
 
-    kept = 0
-    for message in to_batches(rows, schema):
-        assert isinstance(message, Rows)
-        result = conform(message, schema)
-        assert result.rejected is None
-        kept += result.batch.num_rows
+    (message,) = to_batches(rows, schema)
 
-    assert kept == (len(rows) if len(schema) else 0)
+    if len(schema):
+        result = conform(message, schema)
+        assert (result.batch.num_rows, result.rejected) == (len(rows), None)
+    else:
+        assert isinstance(message, Rejected)
+        assert message.batch.num_rows == len(rows)
 
 
 @settings(max_examples=60)

@@ -247,6 +247,18 @@ def test_the_schema_is_inferred_from_the_first_batch_with_rows_otherwise(columns
     assert rows_of(read_all(reader)) == [{"id": 1, "price": 2.5}]
 
 
+def test_rows_without_columns_say_nothing_about_the_schema() -> None:
+    class Sparse(BaseReader):
+        def extract(self, state_manager: Any = None) -> Iterator[Any]:
+            yield [{}]
+            yield [{"id": 1}]
+
+    reader = reader_of(Sparse)
+
+    assert reader.schema(ORDERS) == pa.schema({"id": pa.int64()})
+    assert rows_of(read_all(reader)) == [{"id": None}, {"id": 1}]
+
+
 def test_a_stream_without_rows_has_a_schema_without_fields() -> None:
     class Empty(BaseReader):
         def extract(self, state_manager: Any = None) -> Iterator[Any]:

@@ -489,3 +489,10 @@ def test_objects_of_a_thousand_keys_are_read(tmp_path, read_files):
     assert reading.schema is not None
     assert len(reading.schema) == 1000
     assert reading.rows[0]["key_999"] == 999
+
+
+def test_rows_of_a_stream_whose_beginning_shows_no_columns_are_an_error_and_not_lost(tmp_path, read_files):
+    write(tmp_path, "{}", '{"id": 1}')
+
+    with pytest.raises(DataFormatError, match=r"people\.jsonl:1: a row, and the stream has no columns"):
+        read_files(JsonLinesReader, tmp_path, pa.schema([]))

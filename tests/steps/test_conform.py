@@ -55,6 +55,11 @@ def test_a_wanted_name_that_comes_twice_stops_the_stream():
         conform(Rows(batch), SCHEMA)
 
 
+def test_rows_of_a_stream_without_columns_stop_it_and_do_not_disappear():
+    with pytest.raises(DataValidationError, match="had no columns; the rows have: id"):
+        conform(Rows(pa.record_batch({"id": [1]})), pa.schema([]))
+
+
 def test_rejected_rows_say_column_rule_reason_row_source_and_line():
     batch = pa.record_batch({"id": ["1", "x", None, "4"], "name": [b"a", b"\xff", b"c", b"\xff"]})
 

@@ -32,7 +32,8 @@ def to_batches(value: object, schema: pa.Schema | None) -> Iterator[Rows | Rejec
             so that the engine can report them.
 
     Yields:
-        Rows, and then the rows that fit no column with rule ``type``; nothing for an empty list.
+        Rows, and then the rows that fit no column with rule ``type``; nothing for an empty list. Dicts without a key,
+        where no schema says what they lack, are rejected with rule ``malformed``: no batch can hold them.
 
     Raises:
         PluginExecutionError: The value is nothing of that.
@@ -70,6 +71,10 @@ def _from_dicts(value: list[Any], schema: pa.Schema | None) -> Iterator[Rows | R
     wanted = {} if schema is None else {field.name: field for field in schema}
     columns = [as_wanted(field, _values(rows, name)) for name, field in wanted.items()]
     columns += [as_inferred(name, _values(rows, name)) for name in names if name not in wanted]
+    if not columns:
+        empty = {"rule": "malformed", "reason": "the row has no columns", "row": "{}"}
+        yield Rejected(rejected([empty] * len(rows)))
+        return
     batch = pa.RecordBatch.from_arrays(
         [column.array for column in columns], schema=pa.schema([column.field for column in columns])
     )

@@ -250,5 +250,5 @@ def _schema_of(columns: Sequence[Mapping[str, Any]]) -> pa.Schema | None:
 
 
 def _is_empty(value: Any) -> bool:
-    """Say whether a batch has neither rows nor a schema; an Arrow value always has one."""
-    return isinstance(value, list | tuple) and not value
+    """Say whether a batch has no row with a column, and no schema; an Arrow value always has one."""
+    return isinstance(value, list | tuple) and all(isinstance(row, dict) and not row for row in value)

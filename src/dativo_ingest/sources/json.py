@@ -73,6 +73,13 @@ class _RecordsReader(FileReader[Options]):
             extra = [name for name in parsed.extra if name not in noted]
             noted.update(extra)
             yield from self.note_extra_columns(file, extra, options)
+            if not schema.names and parsed.lines:
+                raise DataFormatError(
+                    f"{file.name}:{parsed.lines[0]}: a row, and the stream has no columns: there were none in the "
+                    f"beginning of its first {options.infer_files} file(s)",
+                    details={"path": file.name, "line": parsed.lines[0]},
+                    hint="give the stream a contract, or look at more with infer_files and infer_rows",
+                )
             if parsed.rejected:
                 yield Rejected(rejected(parsed.rejected))
             yield _rows(parsed, file)

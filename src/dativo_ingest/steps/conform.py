@@ -50,9 +50,15 @@ def conform(rows: Rows, schema: pa.Schema) -> Conformed:
     the first such column in the schema's order.
 
     Raises:
-        DataValidationError: A column that must not be null is missing, or a wanted name comes twice.
+        DataValidationError: A column that must not be null is missing, a wanted name comes twice, or the schema has no
+            column at all to put rows into.
     """
     batch = rows.batch
+    if not len(schema) and batch.num_rows:
+        raise DataValidationError(
+            f"rows came of a stream that had no columns; the rows have: {_listed(batch.schema.names)}",
+            hint="give the stream a contract that names its columns",
+        )
     if batch.schema.equals(schema):
         found_at: Sequence[int] = range(len(schema))
         missing: tuple[str, ...] = ()
