@@ -52,8 +52,8 @@ from dativo_plugin_sdk.config import Texts
 _MIN_MEMORY_BYTES = 512 * 2**20
 _BUFFERS = 8  # a table's buffer is an eighth of limits.memory_mb
 _INSERT_BYTES = 16 * 2**20
-_STAGE = 'temp."_dativo_stage"'
-_REJECTS = 'temp."_dativo_rejects"'
+_STAGE = 'temp.main."_dativo_stage"'
+_REJECTS = 'temp.main."_dativo_rejects"'
 
 
 class DuckDBConnection(PluginConfig):
@@ -140,8 +140,8 @@ class DuckDBWriter(StreamWriter):
         title = _title(spec)
         if exists(self._path):
             with self._looking() as session, translated(title):
-                columns = Table(spec.namespace or "main", spec.name).columns(session)
-                state = db.load_state(session, spec.state_key)
+                columns = _table(spec).columns(session)
+                state = db.load_state(session, _state_key(spec), has_table=bool(columns))
             if columns:
                 details = {"columns": len(columns), "generation": state.generation}
                 return ConnectionTestResult(success=True, message=f"{title} exists", details=details)
@@ -181,7 +181,8 @@ class DuckDBTableWriter(TableWriter):
         self._database = database
         self._options = options
         self._title = _title(spec)
-        self._table = Table(spec.namespace or "main", spec.name)
+        self._state_key = _state_key(spec)
+        self._table = _table(spec)
         self._rejects = Table(spec.namespace or "main", spec.quarantine_name)
         self._session: duckdb.DuckDBPyConnection | None = None
         self._incoming: pa.Schema | None = None
@@ -198,7 +199,8 @@ class DuckDBTableWriter(TableWriter):
             return CommittedState()
         session = self._connected()
         with translated(self._title):
-            return db.load_state(session, self._spec.state_key)
+            has_table = bool(self._table.columns(session))
+            return db.load_state(session, self._state_key, has_table=has_table)
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Begin the transaction and shape the table in it; what waits for a merge waits outside of it."""
@@ -216,7 +218,7 @@ class DuckDBTableWriter(TableWriter):
             else:
                 session.begin()
                 self._shape_table(session)
-                self._rows = Inserts(session, self._table.sql, schema.names, self._buffer_bytes)
+                self._rows = Inserts(session, self._table.sql(session), schema.names, self._buffer_bytes)
         return [change.text for change in shape.changes]
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -227,7 +229,7 @@ class DuckDBTableWriter(TableWriter):
         """
         if self._rows is None:
             raise InvalidConfigError("write was called before open")
-        if self._spec.write == "merge":
+        if self._spec.write == "merge" and batch.num_rows:
             for key in self._spec.primary_key:
                 if batch.column(key).null_count:
                     raise DataValidationError(
@@ -285,7 +287,7 @@ class DuckDBTableWriter(TableWriter):
 
     def _refuse_keys_without_column(self, schema: pa.Schema) -> None:
         absent = [key for key in self._spec.primary_key if key not in schema.names]
-        if self._spec.write == "merge" and absent:
+        if schema.names and self._spec.write == "merge" and absent:
             raise InvalidConfigError(
                 f"{self._title}: primary_key {', '.join(absent)} is no column; there are: {', '.join(schema.names)}"
             )
@@ -303,7 +305,7 @@ class DuckDBTableWriter(TableWriter):
         assert self._incoming is not None  # noqa: S101  only called once a schema is known
         self._table.apply(session, self._table.shape(session, stream_columns(session, self._incoming)))
         if self._spec.write == "overwrite":
-            self._deleted = db.count(session, f"DELETE FROM {self._table.sql}")
+            self._deleted = db.count(session, f"DELETE FROM {self._table.sql(session)}")
 
     def _land(self, session: duckdb.DuckDBPyConnection, request: CommitRequest) -> Receipt | None:
         """Do the whole commit; None where the state is not of the expected generation."""
@@ -317,7 +319,10 @@ class DuckDBTableWriter(TableWriter):
         if self._rows is None or self._staged:
             session.begin()
         state = request.next_state(self._spec.run_id, self._pointer(rejected))
-        if not db.move_state(session, self._spec.state_key, expected=request.expected_generation, state=state):
+        has_table = self._rows is not None or bool(self._table.columns(session))
+        if not db.move_state(
+            session, self._state_key, expected=request.expected_generation, state=state, has_table=has_table
+        ):
             return None
         inserted, updated = written, 0
         if self._staged and self._rows is not None:
@@ -331,6 +336,8 @@ class DuckDBTableWriter(TableWriter):
 
     def _take_staged(self, session: duckdb.DuckDBPyConnection, rows: Inserts) -> tuple[int, int]:
         """Move what waited into the table; give how many rows were inserted and updated."""
+        if not rows.columns:
+            return 0, 0
         names = [quoted(name) for name in rows.columns]
         schema = cast("pa.Schema", self._incoming)
         order = ", ".join(
@@ -340,7 +347,7 @@ class DuckDBTableWriter(TableWriter):
         ordered = f" ORDER BY {order}" if order else ""
         if self._spec.write != "merge":
             select = f"SELECT {', '.join(names)} FROM {_STAGE}{ordered}"
-            return db.count(session, f"INSERT INTO {self._table.sql} ({', '.join(names)}) {select}"), 0
+            return db.count(session, f"INSERT INTO {self._table.sql(session)} ({', '.join(names)}) {select}"), 0
         keys = [quoted(key) for key in self._spec.primary_key]
         number = quoted(cast("str", rows.sequence))
         # Of the rows of one key only the last one counts.
@@ -349,12 +356,12 @@ class DuckDBTableWriter(TableWriter):
         total = db.count(session, f"SELECT count(*) FROM {last}")
         known = db.count(
             session,
-            f"SELECT count(*) FROM (FROM {last}) new WHERE EXISTS (FROM {self._table.sql} old WHERE {same})",
+            f"SELECT count(*) FROM (FROM {last}) new WHERE EXISTS (FROM {self._table.sql(session)} old WHERE {same})",
         )
         values = [name for name in names if name not in keys]
         update = f"UPDATE SET {', '.join(f'{name} = new.{name}' for name in values)}" if values else "DO NOTHING"
         session.execute(
-            f"MERGE INTO {self._table.sql} old USING (SELECT * FROM {last}{ordered}) new ON {same}"
+            f"MERGE INTO {self._table.sql(session)} old USING (SELECT * FROM {last}{ordered}) new ON {same}"
             f" WHEN MATCHED THEN {update}"
             f" WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f'new.{name}' for name in names)})"
         )
@@ -366,7 +373,7 @@ class DuckDBTableWriter(TableWriter):
         columns = stream_columns(session, self._rejected_schema)
         self._rejects.apply(session, self._rejects.shape(session, columns, wider_or_text))
         names = ", ".join(quoted(name) for name in rows.columns)
-        session.execute(f"INSERT INTO {self._rejects.sql} ({names}) SELECT {names} FROM {_REJECTS}")
+        session.execute(f"INSERT INTO {self._rejects.sql(session)} ({names}) SELECT {names} FROM {_REJECTS}")
 
     def _pointer(self, rejected: int) -> dict[str, Any] | None:
         if not rejected:
@@ -456,6 +463,15 @@ def _local(path: str) -> Path:
     if "://" in path or path.startswith((":memory:", "md:")):
         raise InvalidConfigError(f"target.connection.path: {path} is no local file, which the duckdb target needs")
     return Path(path)
+
+
+def _state_key(spec: TableSpec) -> str:
+    """Give the key of a stream's state: a stream that goes into another table now has loaded nothing there."""
+    return f"{spec.state_key} in {folded(_table(spec).title)}"
+
+
+def _table(spec: TableSpec) -> Table:
+    return Table(spec.namespace or "main", spec.name)
 
 
 def _title(spec: TableSpec) -> str:

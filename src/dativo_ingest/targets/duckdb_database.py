@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from dativo_ingest.targets.filesystem import exists, make_folder
 from dativo_plugin_sdk import CommittedState
 
 STATE_SCHEMA = "_dativo"
-STATE_TABLE = f"{quoted(STATE_SCHEMA)}.{quoted('state')}"
-"""What the file remembers of each stream, moved in the transaction of its rows."""
+_STATE_TABLE = "state"  # what the file remembers of each stream, moved in the transaction of its rows
 
 _POLL_S = 0.1
 
@@ -84,13 +84,13 @@ class Database:
         """Make the table of states, and the namespace, where they are missing; outside of any transaction."""
         with self._making, translated(str(self.path)):
             if not _has_state_table(session):
-                session.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(STATE_SCHEMA)}")
+                session.execute(f"CREATE SCHEMA IF NOT EXISTS {full_name(session, STATE_SCHEMA)}")
                 session.execute(
-                    f"CREATE TABLE IF NOT EXISTS {STATE_TABLE}"
-                    " (state_key VARCHAR PRIMARY KEY, generation BIGINT NOT NULL, state VARCHAR NOT NULL)"
+                    f"CREATE TABLE IF NOT EXISTS {_state_table(session)} (state_key VARCHAR PRIMARY KEY,"
+                    " generation BIGINT NOT NULL, state VARCHAR NOT NULL, has_table BOOLEAN NOT NULL)"
                 )
             if namespace is not None:
-                session.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(namespace)}")
+                session.execute(f"CREATE SCHEMA IF NOT EXISTS {full_name(session, namespace)}")
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         deadline_s = time.monotonic() + self._lock_timeout_s
@@ -103,41 +103,62 @@ class Database:
             time.sleep(_POLL_S)
 
 
+def full_name(session: duckdb.DuckDBPyConnection, *names: str) -> str:
+    """Give a schema or table of the file as SQL, in full: a schema called like the file is ambiguous otherwise."""
+    return ".".join(map(quoted, (_value(session, "SELECT current_database()"), *names)))
+
+
+def _state_table(session: duckdb.DuckDBPyConnection) -> str:
+    return full_name(session, STATE_SCHEMA, _STATE_TABLE)
+
+
 def _has_state_table(session: duckdb.DuckDBPyConnection) -> bool:
     found = _value(
         session,
         "SELECT count(*) FROM duckdb_tables()"
-        " WHERE database_name = current_database() AND schema_name = ? AND table_name = 'state'",
-        [STATE_SCHEMA],
+        " WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [STATE_SCHEMA, _STATE_TABLE],
     )
     return bool(found)
 
 
-def load_state(session: duckdb.DuckDBPyConnection, key: str) -> CommittedState:
-    """Read what the file remembers of a stream."""
+def load_state(session: duckdb.DuckDBPyConnection, key: str, *, has_table: bool) -> CommittedState:
+    """Read what the file remembers of a stream.
+
+    Args:
+        session: The file.
+        key: The stream's key.
+        has_table: Whether the stream's table is there. Where somebody has dropped it since, reading starts over.
+    """
     if not _has_state_table(session):
         return CommittedState()
-    row = session.execute(f"SELECT state FROM {STATE_TABLE} WHERE state_key = ?", [key]).fetchone()
-    return CommittedState.from_json(None if row is None else row[0])
+    row = session.execute(f"SELECT state, has_table FROM {_state_table(session)} WHERE state_key = ?", [key]).fetchone()
+    if row is None:
+        return CommittedState()
+    state = CommittedState.from_json(row[0])
+    return replace(state, state=None) if row[1] and not has_table else state
 
 
-def move_state(session: duckdb.DuckDBPyConnection, key: str, *, expected: int, state: CommittedState) -> bool:
+def move_state(
+    session: duckdb.DuckDBPyConnection, key: str, *, expected: int, state: CommittedState, has_table: bool
+) -> bool:
     """Replace the state of generation ``expected`` within the transaction; say whether it was there."""
-    text = state.to_json()
+    table, text = _state_table(session), state.to_json()
     moved = _value(
         session,
-        f"UPDATE {STATE_TABLE} SET generation = ?, state = ? WHERE state_key = ? AND generation = ?",
-        [state.generation, text, key, expected],
+        f"UPDATE {table} SET generation = ?, state = ?, has_table = ? WHERE state_key = ? AND generation = ?",
+        [state.generation, text, has_table, key, expected],
     )
-    if moved or expected != 0 or _value(session, f"SELECT count(*) FROM {STATE_TABLE} WHERE state_key = ?", [key]):
+    if moved or expected != 0 or _value(session, f"SELECT count(*) FROM {table} WHERE state_key = ?", [key]):
         return bool(moved)
-    session.execute(f"INSERT INTO {STATE_TABLE} VALUES (?, ?, ?)", [key, state.generation, text])
+    session.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", [key, state.generation, text, has_table])
     return True
 
 
 def _value(session: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[object] = ()) -> Any:
-    row = session.execute(statement, list(parameters)).fetchone()
-    return None if row is None else row[0]
+    # All rows are fetched: a result with rows to come would keep the connection from other work.
+    rows = session.execute(statement, list(parameters)).fetchall()
+    return rows[0][0] if rows else None
 
 
 def count(session: duckdb.DuckDBPyConnection, statement: str) -> int:

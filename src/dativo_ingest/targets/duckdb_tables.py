@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from dativo_ingest.targets.duckdb_database import full_name
 from dativo_ingest.targets.duckdb_types import quoted, readable, sql_type, wider
 from dativo_ingest.targets.evolution import Change, Column, evolve
 from dativo_plugin_sdk import SchemaValidationError
@@ -28,13 +29,16 @@ class Shape(NamedTuple):
 
 
 class Table:
-    """A table by its name: ``sql`` is it in a statement, ``title`` in a message."""
+    """A table by its name: `sql` is it in a statement, ``title`` in a message."""
 
     def __init__(self, schema: str, name: str) -> None:
         self._schema = schema
         self._name = name
-        self.sql = f"{quoted(schema)}.{quoted(name)}"
         self.title = f"{schema}.{name}"
+
+    def sql(self, session: duckdb.DuckDBPyConnection) -> str:
+        """Give the table's full name, quoted."""
+        return full_name(session, self._schema, self._name)
 
     def shape(
         self,
@@ -46,8 +50,15 @@ class Table:
         there = self.columns(session)
         if there and self._is_view(session):
             raise SchemaValidationError(f"{self.title} is a view, a table is needed", hint="choose another table name")
+        if not there and not incoming:
+            raise SchemaValidationError(
+                f"{self.title}: a DuckDB table needs at least one column, the stream has none",
+                hint="give the stream a contract that names its columns",
+            )
         if not there:
             return Shape(exists=False, columns=incoming, changes=())
+        if not incoming:
+            return Shape(exists=True, columns=there, changes=())
         spelt = {folded(column.name): column.name for column in there}
         matched = [replace(column, name=spelt.get(folded(column.name), column.name)) for column in incoming]
         columns, changes = evolve(there, matched, wider, name=self.title)
@@ -68,9 +79,9 @@ class Table:
     def apply(self, session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
         """Make the table, or change it."""
         if shape.exists:
-            _alter(session, self.sql, shape.changes)
+            _alter(session, self.sql(session), shape.changes)
         else:
-            create(session, self.sql, shape.columns)
+            create(session, self.sql(session), shape.columns)
 
 
 def _cast(table: pa.Table) -> pa.Table:
@@ -169,7 +180,7 @@ def stream_columns(session: duckdb.DuckDBPyConnection, schema: pa.Schema) -> lis
                 hint="rename one of them in the contract",
             )
     if not schema.names:
-        raise SchemaValidationError("a DuckDB table needs at least one column")
+        return []
     types = [sql_type(field.name, field.type) for field in schema]
     nulls = ", ".join(f"CAST(NULL AS {each}) AS {quoted(f.name)}" for f, each in zip(schema, types, strict=True))
     described = session.execute(f"DESCRIBE SELECT {nulls}").fetchall()

@@ -78,6 +78,33 @@ def test_an_overwrite_without_rows_empties_the_table(load, ask):
     assert ask("FROM raw.orders") == []
 
 
+def test_a_stream_that_goes_into_another_table_now_starts_over(load, table):
+    load(ROWS)
+
+    assert table().load_state().state == {"version": 1, "at": 0}
+    assert table(name="others").load_state() == CommittedState()
+
+
+def test_a_stream_whose_table_was_dropped_starts_over(load, path, target, table, ask):
+    load(ROWS)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DROP TABLE raw.orders")
+
+    writer = target()
+    before = table(writer=writer).load_state()
+    writer.close()
+    load(ROWS, generation=1)
+
+    assert (before.generation, before.state) == (1, None)
+    assert ask("SELECT count(*) FROM raw.orders") == [(3,)]
+
+
+def test_a_state_set_before_the_first_run_is_where_it_starts(table, request_of):
+    table().commit(request_of(0))
+
+    assert table().load_state().state == {"version": 1, "at": 0}
+
+
 @pytest.mark.parametrize(("write", "rows"), [("append", 6), ("merge", 3)])
 def test_of_two_writers_on_one_generation_the_second_is_fenced(load, target, table, ask, write, rows):  # noqa: PLR0917
     load(ROWS, stream="other")
