@@ -75,6 +75,11 @@ def run(
     from dativo_ingest.cli.signals import stoppable
     from dativo_ingest.run.plan import RunOptions
 
+    if full_refresh and limit is not None and not dry_run:
+        raise click.UsageError(
+            "--full-refresh with --limit would replace tables by their first rows, while the state says that all are "
+            "loaded; add --dry-run, or leave one of them out."
+        )
     paths = job_paths(config, job_dir)
     options = RunOptions(streams=stream, limit=limit, dry_run=dry_run, full_refresh=full_refresh, mode=mode)
     codes: list[int] = []

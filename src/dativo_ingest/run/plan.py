@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,11 @@ class StreamPlan:
     reader_options: Mapping[str, Any] = field(default_factory=dict)
     table_options: Mapping[str, Any] = field(default_factory=dict)
     ignore_state: bool = False
+
+    @property
+    def title(self) -> str:
+        """The table's name in messages."""
+        return f"{self.namespace}.{self.table}" if self.namespace else self.table
 
     def state_to_read_from(self, committed: State | None) -> State | None:
         """Give the state that reading resumes from: none where everything is read again."""
@@ -193,6 +198,31 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         table_options=table_options,
         ignore_state=ignore_state,
     )
+
+
+def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:
+    """Refuse streams that would take each other's rows away.
+
+    Raises:
+        InvalidConfigError: A table that is overwritten takes another stream's rows too, or would be another's
+            quarantine table.
+    """
+    tables: dict[str, StreamPlan] = {}
+    for plan in plans:
+        other = tables.setdefault(plan.title, plan)
+        if other is not plan and "overwrite" in (plan.write, other.write):
+            raise InvalidConfigError(
+                f"streams {other.name} and {plan.name} both go into table {plan.title}, and overwriting it for one "
+                "removes the other's rows",
+                hint="give each a `table` of its own, or write: append for both and no --full-refresh",
+            )
+    for plan in plans:
+        quarantined = tables.get(f"{plan.title}__quarantine")
+        if quarantined is not None:
+            raise InvalidConfigError(
+                f"stream {quarantined.name}: {quarantined.title} is where the rejected rows of {plan.name} go",
+                hint="give one of them another `table`",
+            )
 
 
 def _default_write(mode: ReadMode, primary_key: tuple[str, ...], write_modes: Collection[WriteMode]) -> WriteMode:
