@@ -8,6 +8,7 @@ import pytest
 from fakes import MemoryTable, ScriptedReader
 from hypothesis import given, strategies as st
 
+from dativo_ingest.run import pipeline
 from dativo_ingest.run.events import Event, Progress, Warning_
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, StreamPlan
@@ -237,6 +238,38 @@ def test_stopping_ends_the_run_before_its_commit() -> None:
         carry([rows(1)], table, stop=stop)
 
     assert table.rows == []
+
+
+def test_stopping_does_not_wait_for_a_reader_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_GRACE_S", 0.1)
+    table = MemoryTable()
+    stop = threading.Event()
+    let_go = threading.Event()
+
+    class Hanging(ScriptedReader):
+        def read(self, stream: StreamSpec, partition: Partition, state: Any) -> Any:
+            stop.set()  # somebody asks to stop while the source says nothing
+            let_go.wait()
+            yield from ()
+
+    run = StreamRun(
+        plan=plan(),
+        spec=StreamSpec("s", schema=SCHEMA),
+        reader=Hanging([]),
+        table=table,
+        budget=Budget(2**20, 2**20, 2**20),
+        run_id="run",
+        limit=None,
+        emit=lambda _: None,
+        stop=stop,
+        outcome=StreamOutcome(),
+    )
+
+    with pytest.raises(CancelledRunError):
+        run.run([Partition("s")])
+
+    let_go.set()
+    assert table.aborted == 1
 
 
 @pytest.mark.parametrize(

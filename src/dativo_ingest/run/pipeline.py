@@ -40,6 +40,7 @@ from dativo_plugin_sdk.streams import (
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
 _SMALL_BYTES = 2**20  # batches below this are put together: a page of an API is no batch worth a row group
+_GRACE_S = 10.0  # for a reader to notice that nobody listens any more
 _MOST_WARNINGS = 50  # of a stream; the rest are counted
 _MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
 
@@ -172,12 +173,13 @@ class StreamRun:
         )
         thread.start()
         try:
-            for message in channel:
+            for message in channel.items(while_waiting=self._raise_if_stopped):
                 self._raise_if_stopped()
                 yield message
         finally:
             channel.close()
-            thread.join()
+            # A reader that hangs in foreign code must not hold up the end of the run: the thread dies with the process.
+            thread.join(timeout=_GRACE_S)
 
     def _read_into(self, channel: Channel[Message], partitions: Sequence[Partition], state: State | None) -> None:
         try:
