@@ -299,6 +299,12 @@ def test_skipped_bad_rows_are_counted_and_warned_of() -> None:
     assert outcome.warnings
 
 
+def test_rows_skipped_by_the_cursor_are_not_bad_rows() -> None:
+    outcome = carry([Skipped(100, "seen before"), rows(1, None)], MemoryTable(), on_bad_row="skip", max_bad_rows=1)
+
+    assert outcome.totals.skipped == 101
+
+
 def test_extra_columns_fail_where_asked() -> None:
     extra = Rows(pa.record_batch({"id": [1], "shoe": [39]}))
 

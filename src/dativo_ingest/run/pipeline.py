@@ -57,6 +57,8 @@ class Totals:
     written: int = 0
     quarantined: int = 0
     skipped: int = 0
+    bad: int = 0
+    """How many of the quarantined and skipped rows broke a rule."""
     source_bytes: int = 0
     arrow_bytes: int = 0
 
@@ -250,6 +252,7 @@ class StreamRun:
     def _reject(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
+        self.totals.bad += batch.num_rows
         if self.plan.on_bad_row == "fail":
             first = batch.slice(0, 1).to_pylist()[0]
             at = f"{first['source']}:{first['line']}: " if first["source"] and first["line"] else ""
@@ -271,7 +274,7 @@ class StreamRun:
 
     def _judge(self) -> None:
         """Refuse to commit a stream with more bad rows than the job allows."""
-        bad = self.totals.quarantined + (self.totals.skipped if self.plan.on_bad_row == "skip" else 0)
+        bad = self.totals.bad
         most = self.plan.max_bad_rows
         if most is not None and bad > most:
             raise DataValidationError(
