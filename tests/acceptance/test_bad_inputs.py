@@ -281,3 +281,19 @@ def test_one_stream_that_fails_leaves_the_others_alone(workshop: Workshop) -> No
         "good": "succeeded",
     }
     assert workshop.table("good").num_rows == 1
+
+
+def test_a_changed_file_that_is_ignored_is_in_the_report_of_a_run_with_nothing_to_do(workshop: Workshop) -> None:
+    file = workshop.folder / "people.csv"
+    job = workshop.job(
+        {"connector": "csv", "connection": {"path": "people.csv"}, "options": {"changed_files": "ignore"}},
+        {"people": {"mode": "incremental"}},
+    )
+    file.write_text("id\n1\n", encoding="utf-8")
+    job.run()
+    file.write_text("id\n2\n3\n4\n", encoding="utf-8")
+
+    ran = job.run()
+
+    assert ran.report["status"] == "no_data"
+    assert ran.report["warnings"] == [f"people: files that changed since they were read are ignored: {file}"]

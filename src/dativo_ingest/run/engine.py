@@ -22,7 +22,7 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
-from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Warning_
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
@@ -149,6 +149,9 @@ class _Attempt:
         self.stage = "plan"
         spec = stream_spec(plan, budget, parallelism=limits.parallelism)
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
+        for text in self.source.reader.warnings(spec):
+            if outcome.warn(text):
+                self.run.emit(Warning_(plan.name, text))
         if not partitions and plan.write != "overwrite":
             return outcome
 
