@@ -283,6 +283,16 @@ def test_the_dots_of_a_streams_name_do_not_lead_astray(served: LoadedJob) -> Non
     assert explained.message == "job.yaml:10:15 streams.public.orders.options.fetch: not a number"
 
 
+def test_what_a_connector_says_of_a_streams_options_gets_its_place_and_other_errors_stay(served: LoadedJob) -> None:
+    error = complaint({"host": "h", "fetch": "many"}, "streams.public.orders")
+    other = InvalidConfigError("it does not fit")
+
+    placed = served.placed(error)
+
+    assert str(placed).startswith("job.yaml:10:15 streams.public.orders.options.fetch: unknown key")
+    assert served.placed(other) is other
+
+
 def test_a_complaint_without_a_place_gets_that_of_its_section(served: LoadedJob) -> None:
     error = InvalidConfigError("it does not fit", "OWN_CODE", hint="mend it")
 

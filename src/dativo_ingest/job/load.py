@@ -74,13 +74,23 @@ class LoadedJob:
             problems.append(Problem(loc, str(item["message"]), position, error.hint, type(error)))
         return _as_invalid(error_of(problems, self._document.name), error)
 
+    def placed(self, error: BaseException) -> BaseException:
+        """Give what `parse` says of a stream's own options its position; any other error as it is."""
+        place = tuple(str(error.details.get("where", "")).split(".")) if isinstance(error, InvalidConfigError) else ()
+        if not isinstance(error, InvalidConfigError) or place[0] != "streams" or "problems" not in error.details:
+            return error
+        placed = self.explain(error, place)
+        placed.__cause__ = error
+        return placed
+
     def _place(self, base: Loc, loc: Loc) -> Loc:
         """Find the key that a connector complains of, where it reads several sections as one."""
-        if not loc or self._document.has((*base, *loc[:1])) or base[:1] not in {("source",), ("target",)}:
+        if not loc or self._document.has((*base, *loc[:1])) or base[:1] not in {("source",), ("target",), ("streams",)}:
             return (*base, *loc)
+        end = base if base[0] == "streams" else base[:1]
         for section in _SECTIONS:
-            if self._document.has((base[0], section, loc[0])):
-                return (base[0], section, *loc)
+            if self._document.has((*end, section, loc[0])):
+                return (*end, section, *loc)
         return (*base, *loc)
 
     def _written(self, base: Loc) -> Loc:

@@ -120,7 +120,7 @@ def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> 
         run.cancelled = True
         document = stream_document(plan, attempt.outcome, status="cancelled")
     except Exception as error:  # noqa: BLE001  a stream is called here: its failure is its own
-        run.fail(error, stage=attempt.stage, stream=plan.name)
+        run.fail(run.loaded.placed(error), stage=attempt.stage, stream=plan.name)
         document = stream_document(plan, attempt.outcome, status="failed", error=run.errors[-1])
     run.warnings.extend(f"{plan.name}: {text}" for text in (attempt.outcome.warnings if attempt.outcome else ()))
     run.streams.append(document)
