@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
 from dativo_ingest.targets.iceberg import layout
-from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, namespace_of
-from dativo_ingest.targets.iceberg.config import DEFAULT_NAMESPACE, IcebergOptions
+from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, identifier_of
+from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
 from dativo_ingest.targets.iceberg.producers import (
@@ -87,8 +87,8 @@ class IcebergTable(TableWriter):
         self._connection = connection
         self._spec = spec
         self._options = options
-        self._namespace = namespace_of(spec.namespace or DEFAULT_NAMESPACE)
-        self._identifier = (*self._namespace, spec.name)
+        self._identifier = identifier_of(spec)
+        self._namespace = self._identifier[:-1]
         self._name = ".".join(self._identifier)
         self._opened: _Opened | None = None
         self._files: DataFiles | None = None
