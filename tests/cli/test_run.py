@@ -148,6 +148,13 @@ def test_streams_limits_and_dry_runs_are_passed_on(tmp_path: Path, write_job: Wr
     assert not (tmp_path / "out").exists()
 
 
+def test_a_job_without_streams_is_no_success(write_job: WriteJob, invoke: Invoke) -> None:
+    done = invoke("run", "-c", write_job(streams={}))
+
+    assert done.exit_code == 78
+    assert "the job has none, so there is nothing to run" in done.stderr
+
+
 def test_a_full_refresh_with_a_limit_is_refused_unless_nothing_is_written(write_job: WriteJob, invoke: Invoke) -> None:
     job = write_job(streams={"orders": {"mode": "incremental"}})
 

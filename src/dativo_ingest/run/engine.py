@@ -28,7 +28,7 @@ from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.secrets.redaction import redact_document
-from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
+from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
 
 
 @dataclass
@@ -96,6 +96,8 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
             if not (source.connector.built_in and target.connector.built_in):
                 run.isolation = "none"
             plans = plan_streams(loaded, source, target, options)
+            if not plans:
+                run.fail(_no_streams(loaded), stage="setup")
             listener(RunStarted(run.run_id, loaded.job.name, tuple(plan.name for plan in plans)))
             for plan in plans:
                 _run_stream(run, plan, source, target)
@@ -106,6 +108,13 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     report = run.report()
     listener(RunFinished(report))
     return report
+
+
+def _no_streams(loaded: LoadedJob) -> InvalidConfigError:
+    return InvalidConfigError(
+        f"{loaded.locate(('streams',))} streams: the job has none, so there is nothing to run",
+        hint="name the streams to carry; dativo discover lists what the source has",
+    )
 
 
 def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> None:
