@@ -61,6 +61,17 @@ def test_files_with_other_columns_become_a_stream_each(tmp_path: Path, invoke: I
     assert ran.exit_code == 0, ran.stderr
 
 
+def test_files_whose_names_are_alike_become_streams_of_their_own(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a-b.csv").write_text("id\n1\n")
+    (tmp_path / "in" / "a_b.csv").write_text("name\nAda\n")
+
+    invoke("init", "--dir", tmp_path, "--path", "in/*.csv")
+    ran = invoke("run", "-c", tmp_path / "job.yaml", "--report", "-")
+
+    assert [(s["name"], s["rows"]["written"]) for s in json.loads(ran.stdout)["streams"]] == [("a_b", 1), ("a_b_2", 1)]
+
+
 def test_the_contract_says_what_the_data_shows(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "people.jsonl").write_text('{"id": 1, "born": "1815-12-10"}\n')
 

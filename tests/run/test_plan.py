@@ -130,3 +130,9 @@ def test_streams_may_append_to_one_table_or_overwrite_their_own() -> None:
     streams = {"a": APPENDED, "b": APPENDED, "c": {}, "d.c": {"namespace": "other"}}
 
     refuse_lost_rows([plan(streams, name) for name in streams])
+
+
+def test_a_name_of_the_source_that_looks_like_a_pattern_is_that_name() -> None:
+    available = {"orders[1]": {"path": "x"}, "orders1": {}}
+
+    assert list(expand(job({"orders[1]": {}}), available)) == ["orders[1]"]

@@ -109,14 +109,15 @@ def expand(job: Job, available: Mapping[str, Mapping[str, Any]]) -> dict[str, tu
         if not has_glob([pattern]):
             expanded[pattern] = (stream, {})
             continue
-        picked = [name for name in available if fnmatch.fnmatchcase(name, pattern)]
+        # A name of the source's own may look like a pattern: a file called ``orders[1].csv``.
+        picked = [pattern] if pattern in available else [n for n in available if fnmatch.fnmatchcase(n, pattern)]
         if not picked:
             raise DataNotFoundError(
                 f"no stream matches {pattern!r}; the source has {', '.join(sorted(available)) or 'none'}",
                 details={"pattern": pattern},
             )
         for name in picked:
-            if name not in job.streams and name not in expanded:
+            if (name == pattern or name not in job.streams) and name not in expanded:
                 expanded[name] = (stream, available[name])
     return expanded
 
