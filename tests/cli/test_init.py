@@ -91,6 +91,14 @@ def test_without_data_there_is_a_job_and_no_contract(tmp_path: Path, invoke: Inv
     assert written(tmp_path) == [".env.example", "job.yaml", "schemas/job.schema.json"]
 
 
+def test_a_name_that_no_job_may_have_is_refused(tmp_path: Path, invoke: Invoke) -> None:
+    done = invoke("init", "--dir", tmp_path, "--name", "we ird")
+
+    assert done.exit_code == 2
+    assert "'we ird' is no job name" in done.stderr
+    assert written(tmp_path) == []
+
+
 def test_nothing_is_replaced_without_force(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "job.yaml").write_text("mine")
 
