@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from iceberg_lake import REJECTED, Lake, before_a_commit
+from iceberg_merges import SCHEMA, merge, rows
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.table.snapshots import Operation
 
@@ -22,7 +23,6 @@ from dativo_plugin_sdk import (
 )
 from dativo_plugin_sdk.tables import Receipt
 
-SCHEMA = pa.schema([("id", pa.int64()), ("region", pa.string()), ("at", pa.timestamp("us")), ("text", pa.string())])
 LAYOUTS = [
     [],
     ["bucket(4, id)"],
@@ -31,17 +31,6 @@ LAYOUTS = [
     ["truncate(1, region)"],
     ["bucket(4, id)", "region"],
 ]
-
-
-def rows(*ids: int, text: str = "new", region: str = "eu", day: int = 1) -> pa.RecordBatch:
-    """Rows of one region and day."""
-    count = len(ids)
-    at = [dt.datetime(2026, 1, day, tzinfo=dt.UTC)] * count
-    return pa.record_batch([ids, [region] * count, at, [f"{text} {each}" for each in ids]], schema=SCHEMA)
-
-
-def merge(lake: Lake, *batches: pa.RecordBatch, key: tuple[str, ...] = ("id",), **settings: Any) -> Receipt:
-    return lake.load(*batches, write="merge", primary_key=key, **settings)
 
 
 def texts(lake: Lake) -> dict[int, str]:
