@@ -13,7 +13,7 @@ from iceberg_merges import SCHEMA, merge, rows
 
 UV = Path(__file__).parents[3] / ".tools" / "bin" / "uv"
 PACKAGES = ["duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5"]
-PROGRAM = """
+PROGRAM = r"""
 import json, sys
 from pathlib import Path
 import duckdb, duckdb_extension_avro, duckdb_extension_iceberg
@@ -22,7 +22,7 @@ database = duckdb.connect()
 for module, name in ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg")):
     (found,) = Path(module.__file__).parent.rglob(f"{name}.duckdb_extension")
     database.execute(f"LOAD '{found}'")
-query = f"SELECT id, region, epoch_us(at), text FROM iceberg_scan('{sys.argv[1]}') ORDER BY id"
+query = f"SELECT t.id, t.region, epoch_us(t.\"at\"), t.text FROM iceberg_scan('{sys.argv[1]}') t ORDER BY t.id"
 print(json.dumps(database.execute(query).fetchall()))
 """
 
