@@ -14,6 +14,7 @@ from pyiceberg.manifest import DataFileContent
 from pyiceberg.table.snapshots import Operation
 
 from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
+from dativo_ingest.targets.iceberg.merge_keys import KeySet
 from dativo_plugin_sdk import (
     ConcurrencyError,
     DataValidationError,
@@ -420,3 +421,53 @@ def test_an_abort_deletes_what_a_merge_has_written(lake: Lake, monkeypatch: pyte
         run.table.abort()
 
     assert lake.data_files() == kept
+
+
+@pytest.mark.parametrize(
+    ("type_", "values", "transform"),
+    [
+        (pa.timestamp("us"), [dt.datetime(2026, 1, day, day, tzinfo=dt.UTC) for day in range(1, 9)], "day(key)"),
+        (pa.timestamp("us"), [dt.datetime(1960, day, 1, tzinfo=dt.UTC) for day in range(1, 9)], "month(key)"),
+        (
+            pa.timestamp("us", tz="UTC"),
+            [dt.datetime(2026, 1, 1, day, tzinfo=dt.UTC) for day in range(1, 9)],
+            "hour(key)",
+        ),
+        (pa.date32(), [dt.date(1966 + day, 1, 1) for day in range(1, 9)], "year(key)"),
+        (pa.string(), [f"{'ab'[day % 2]}{day}" for day in range(1, 9)], "truncate(1, key)"),
+        (pa.int64(), [-7, -3, 0, 2, 5, 11, 12, 13], "truncate(5, key)"),
+    ],
+    ids=str,
+)
+def test_only_partitions_that_may_hold_the_keys_are_read(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, type_: pa.DataType, values: list[Any], transform: str
+) -> None:
+    def load(keys: list[Any], text: str) -> Receipt:
+        batch = pa.record_batch({"key": pa.array(keys, type_), "text": [text] * len(keys)})
+        # Files without statistics: what is left to go by are the partitions.
+        options = {"partition_by": [transform], "properties": {"write.metadata.metrics.default": "none"}}
+        return merge(lake, batch, key=("key",), options=options)
+
+    read = []
+    match = KeySet.match
+    monkeypatch.setattr(KeySet, "match", lambda *arguments: read.append(1) or match(*arguments))
+    load(values, "old")
+
+    receipt = load(values[:1], "new")
+
+    assert (receipt.inserted, receipt.updated) == (0, 1)
+    assert len(read) == 1
+    assert sorted(lake.rows()["text"].to_pylist()) == ["new", *["old"] * 7]
+
+
+def test_files_whose_bounds_rule_the_keys_out_are_not_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for start in (0, 100, 200):
+        merge(lake, rows(*range(start, start + 10), text="old"))
+    read = []
+    match = KeySet.match
+    monkeypatch.setattr(KeySet, "match", lambda *arguments: read.append(1) or match(*arguments))
+
+    receipt = merge(lake, rows(50, 105, 1000))
+
+    assert (receipt.inserted, receipt.updated) == (2, 1)
+    assert len(read) == 1

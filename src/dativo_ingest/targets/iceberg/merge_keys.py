@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
-from pyiceberg.transforms import UnknownTransform, VoidTransform
+from pyiceberg.transforms import BucketTransform, UnknownTransform, VoidTransform
 from pyiceberg.types import (
     BinaryType,
     DecimalType,
@@ -33,7 +33,7 @@ from dativo_plugin_sdk import DataValidationError, InvalidConfigError, SchemaVal
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.schema import Schema
 
 _ORDER = "_dativo_order_of_writing"
@@ -232,19 +232,23 @@ class KeySet:
         return _positions(mask)
 
     def _partition_values(self, spec: PartitionSpec, number: int) -> Any:
-        """Transform the keys as a partition field does; None where the field is not of a column of the key."""
-        part = spec.fields[number]
+        """Transform the keys as a partition field does, once; None where the field is not of a column of the key."""
         place = (spec.spec_id, number)
-        if place not in self._transformed:
-            self._transformed[place] = None
-            for column, keys in zip(self._columns, self._keys, strict=True):
-                if column.field_id != part.source_id or isinstance(part.transform, VoidTransform | UnknownTransform):
-                    continue
-                identity_of_bytes = isinstance(column.type, UUIDType | FixedType | BinaryType)
-                if not identity_of_bytes or str(part.transform).startswith("bucket"):
-                    transform = part.transform.pyarrow_transform(column.type)
-                    self._transformed[place] = as_stored(transform(column.source(keys)))
+        if place not in self._transformed:  # several threads may find out the same
+            self._transformed[place] = self._transform(spec.fields[number])
         return self._transformed[place]
+
+    def _transform(self, part: PartitionField) -> Any:
+        if isinstance(part.transform, VoidTransform | UnknownTransform):
+            return None
+        for column, keys in zip(self._columns, self._keys, strict=True):
+            if column.field_id != part.source_id:
+                continue
+            of_bytes = isinstance(column.type, UUIDType | FixedType | BinaryType)
+            if of_bytes and not isinstance(part.transform, BucketTransform):
+                return None  # how such values come out of a manifest differs from writer to writer
+            return as_stored(part.transform.pyarrow_transform(column.type)(column.source(keys)))
+        return None
 
     def match(self, possible: pa.Array[Any], batches: Iterator[pa.RecordBatch]) -> Matches:
         """Find the rows of a file whose key is among the ``possible`` ones.
