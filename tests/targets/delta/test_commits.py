@@ -251,9 +251,7 @@ def test_old_states_do_not_pile_up(load, lake):
     assert len(list((lake / "raw/orders/_dativo").rglob("*.json"))) == 2
 
 
-def test_rejected_rows_whose_publishing_was_cut_off_are_published_by_the_next_run(
-    table, request_of, lake, monkeypatch
-):
+def test_rejected_rows_whose_publishing_was_cut_off_are_published_by_the_next_run(table, request_of, lake, monkeypatch):
     cut = table()
     cut.open(ONE.schema)
     cut.quarantine(pa.record_batch({"reason": ["bad"]}))

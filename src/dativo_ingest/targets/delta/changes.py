@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, TableFeatures
 
 from dativo_ingest.targets.delta.data_files import DeltaFiles
 from dativo_ingest.targets.delta.log import add_actions, as_delta
@@ -19,6 +19,17 @@ def apply_changes(table: DeltaTable, before: pa.Schema, after: pa.Schema) -> Non
     for column in before:
         if not column.nullable and after.field(column.name).nullable:
             table.alter.drop_column_not_null(column.name)
+
+
+def require_features(table: DeltaTable, after: pa.Schema) -> bool:
+    """Turn on the feature that timestamps without a zone need; say whether that took a commit.
+
+    Adding columns does this by itself; an overwrite with new ones does not, and leaves a table that nobody can read.
+    """
+    if "timestampNtz" in (table.protocol().writer_features or []) or '"timestamp_ntz"' not in as_delta(after).to_json():
+        return False
+    table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+    return True
 
 
 def widened(before: pa.Schema, after: pa.Schema) -> list[str]:

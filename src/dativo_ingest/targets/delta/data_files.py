@@ -174,12 +174,9 @@ class _OpenFile:
         self._values = values
         self._inside = inside
         self._rows = 0
-        self._footers: list[pq.FileMetaData] = []
         with self._written():
             self._sink = place.filesystem.open_output_stream(f"{place.path}/{path}", compression=None)
-            self._writer = pq.ParquetWriter(
-                self._sink, inside, compression=file_format.compression, metadata_collector=self._footers
-            )
+            self._writer = pq.ParquetWriter(self._sink, inside, compression=file_format.compression)
 
     @property
     def size_bytes(self) -> int:
@@ -197,7 +194,7 @@ class _OpenFile:
             self._sink.close()
             if self._place.folder is not None:
                 sync(self._place.folder / self._path)
-        stats = json.dumps(_statistics(self._inside, self._footers[0]), ensure_ascii=False)
+        stats = json.dumps(_statistics(self._inside, self._writer.writer.metadata), ensure_ascii=False)
         return DataFile(self._path, self._rows, size_bytes, stats, dict(self._values))
 
     def abandon(self) -> None:
@@ -229,7 +226,7 @@ def _statistics(schema: pa.Schema, footer: pq.FileMetaData) -> dict[str, Any]:
         name = footer.schema.column(index).path
         if name not in chosen:
             continue
-        parts = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
+        parts: list[Any] = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
         if any(part is None or not part.has_null_count for part in parts):
             continue
         nulls[name] = sum(part.null_count for part in parts)

@@ -65,7 +65,7 @@ def load_table(place: Place, name: str) -> DeltaTable | None:
 
 def schema_of(table: DeltaTable) -> pa.Schema:
     """Give a table's columns in Arrow's terms."""
-    return pa.schema(table.schema())
+    return pa.schema(table.schema())  # type: ignore[arg-type]  # it has Arrow's capsule
 
 
 def as_delta(schema: pa.Schema) -> Schema:
@@ -75,7 +75,7 @@ def as_delta(schema: pa.Schema) -> Schema:
 
 def normal(schema: pa.Schema) -> pa.Schema:
     """Give the columns as `schema_of` would after they went into a table."""
-    return pa.schema(as_delta(schema))
+    return pa.schema(as_delta(schema))  # type: ignore[arg-type]  # it has Arrow's capsule
 
 
 def require_plain(table: DeltaTable, name: str) -> None:

@@ -40,7 +40,7 @@ class Quarantine:
     def open(self, incoming: pa.Schema) -> DeltaFiles:
         """Make ready to write rejected rows; the table itself changes when they are published."""
         wanted = normal(stored_schema(incoming, name=self._name))
-        wanted = pa.schema([each.with_nullable(True) for each in wanted])
+        wanted = pa.schema([pa.field(each.name, each.type) for each in wanted])
         table = load_table(self._place, self._name)
         if table is not None:
             require_plain(table, self._name)
@@ -124,4 +124,4 @@ class Quarantine:
 def _with_types_of(table: pa.Schema, incoming: pa.Schema) -> pa.Schema:
     """Give the columns as files must have them: a type of the table's that holds the values stays."""
     merged, _ = evolve_schema(table, incoming, name="quarantine")
-    return pa.schema([merged.field(each.name).with_nullable(True) for each in incoming])
+    return pa.schema([pa.field(each.name, merged.field(each.name).type) for each in incoming])

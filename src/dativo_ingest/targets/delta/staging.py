@@ -1,4 +1,4 @@
-"""Rows that wait for a merge: in a nameless file, from which the last row of each key is read in the order they came."""
+"""Rows that wait for a merge, in a nameless file, from which the last one of each key is read."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class Staging:
             end = start + batch.num_rows
             parts = []
             while waiting is not None and len(waiting):
-                inside = waiting.filter(pc.less(waiting, end))  # they are in order
+                inside = waiting.filter(pc.less(waiting, pa.scalar(end)))  # they are in order
                 parts.append(inside)
                 waiting = waiting.slice(len(inside)) if len(inside) < len(waiting) else next(numbers, None)
                 if waiting is not None and len(waiting) and waiting[0].as_py() >= end:
                     break
             rows = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
-            kept = batch if len(rows) == batch.num_rows else batch.take(pc.subtract(rows, start))
+            kept = batch if len(rows) == batch.num_rows else batch.take(pc.subtract(rows, pa.scalar(start)))
             if kept.num_rows:
                 yield kept
             start = end

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
-from dativo_ingest.targets.delta.changes import apply_changes, widen, widened
+from dativo_ingest.targets.delta.changes import apply_changes, require_features, widen, widened
 from dativo_ingest.targets.delta.config import DeltaOptions, Place, title
 from dativo_ingest.targets.delta.data_files import DataFile, DeltaFiles
 from dativo_ingest.targets.delta.failures import as_dativo_error, foreign_errors, may_still_land, translated
@@ -218,6 +218,12 @@ class DeltaTableWriter(TableWriter):
             raise InvalidConfigError(
                 f"{self._name}: primary_key {', '.join(absent)} is no column; there are: {', '.join(incoming.names)}"
             )
+        odd = [name for name in incoming.names if "`" in name]
+        if odd:
+            raise SchemaValidationError(
+                f"{self._name}: Delta cannot merge a column with a backtick in its name: {', '.join(odd)}",
+                hint="rename it in the contract",
+            )
         return Staging(incoming, self._spec.primary_key, memory_bytes=self._spec.buffer_bytes)
 
     def _current(self, request: CommitRequest) -> DeltaTable | None:
@@ -284,6 +290,8 @@ class DeltaTableWriter(TableWriter):
             changed = True
         before = schema_of(table)
         after, _ = evolve_schema(before, self._opened.incoming, name=self._name)
+        if require_features(table, after):
+            return True
         if after == before or self._spec.write == "overwrite":
             return changed
         if widened(before, after):
@@ -309,6 +317,7 @@ class DeltaTableWriter(TableWriter):
         if opened is not None and replaces:
             schema, _ = evolve_schema(schema, opened.incoming, name=self._name)
             deleted = table.count()
+            properties.max_commit_retries = 0  # rows that others add meanwhile are to be replaced as well
         table.create_write_transaction(
             add_actions(files, _now_ms()),  # type: ignore[arg-type]  # a list of either kind
             "overwrite" if replaces else "append",
@@ -329,7 +338,6 @@ class DeltaTableWriter(TableWriter):
                 target_alias="old",
                 writer_properties=WriterProperties(compression=compression),
                 commit_properties=self._log.properties(state),
-                max_spill_size=None,
             )
             .when_matched_update_all()
             .when_not_matched_insert_all()

@@ -54,7 +54,7 @@ def stored_schema(schema: pa.Schema, *, name: str) -> pa.Schema:
             raise SchemaValidationError(f"table {name}: columns appear twice: {column}", hint="rename one of them")
         if other != column:
             raise SchemaValidationError(
-                f"table {name}: the columns {other!r} and {column!r} differ only in case, which Delta cannot tell apart",
+                f"table {name}: the columns {other!r} and {column!r} differ only in case: Delta sees one",
                 hint="rename one of them in the contract",
             )
     return pa.schema([_field(field, field.name) for field in schema])
@@ -89,8 +89,10 @@ def _type(type_: Any, path: str) -> pa.DataType:  # noqa: C901, PLR0911  a line 
     ):
         return pa.list_(pa.field("element", _type(type_.value_type, f"{path}[]"), type_.value_field.nullable))
     elif isinstance(type_, pa.MapType):
-        item = pa.field("value", _type(type_.item_type, f"{path}{{}}"), type_.item_field.nullable)
-        return pa.map_(pa.field("key", _type(type_.key_type, f"{path}{{}}"), nullable=False), item)
+        item: Any = pa.field("value", _type(type_.item_type, f"{path}{{}}"), type_.item_field.nullable)
+        key: Any = pa.field("key", _type(type_.key_type, f"{path}{{}}"), nullable=False)
+        mapped: pa.DataType = pa.map_(key, item)
+        return mapped
     elif isinstance(type_, pa.StructType) and type_.num_fields:
         return pa.struct([_field(each, f"{path}.{each.name}") for each in type_])
     hint = next((text for matches, text in _WAYS_OUT if matches(type_)), "make it a string in the contract")
