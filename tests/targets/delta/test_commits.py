@@ -86,7 +86,9 @@ def test_a_stale_generation_is_fenced_and_leaves_nothing(load, table, request_of
 
 
 @pytest.mark.parametrize("write", ["append", "overwrite", "merge"])
-def test_of_two_writers_on_one_generation_one_lands(table, request_of, lake, write, load, monkeypatch):
+def test_of_two_writers_on_one_generation_one_lands(  # noqa: PLR0917  fixtures
+    load, table, request_of, lake, monkeypatch, write
+):
     load(ONE)
     slow, fast = (table(run_id=name, write=write, primary_key=("id",)) for name in ("slow", "fast"))
     for writer, value in ((slow, "slow"), (fast, "fast")):
@@ -129,7 +131,9 @@ def test_of_two_creators_one_lands(table, request_of, lake, monkeypatch):
 
 
 @pytest.mark.parametrize("write", ["append", "overwrite", "merge"])
-def test_a_foreign_commit_in_between_is_rebased_over(load, table, request_of, lake, write, monkeypatch):
+def test_a_foreign_commit_in_between_is_rebased_over(  # noqa: PLR0917  fixtures
+    load, table, request_of, lake, write, monkeypatch
+):
     load(ONE)
     writer = table(write=write, primary_key=("id",))
     writer.open(ONE.schema)

@@ -49,6 +49,14 @@ _STORE: tuple[tuple[str, type[DativoError], str], ...] = (
 )
 
 
+_CLASSES: dict[str, tuple[type[DativoError], str | None]] = {
+    "CommitFailedError": (ConcurrencyError, "run the job again"),
+    "TableNotFoundError": (ResourceNotFoundError, "check target.connection.path"),
+    "SchemaMismatchError": (SchemaValidationError, None),
+    "DeltaProtocolError": (InvalidConfigError, "the installed deltalake does not know all that the table asks for"),
+}
+
+
 def require_deltalake() -> None:
     """See that the library is there.
 
@@ -103,18 +111,9 @@ def _find(error: Exception, text: str) -> tuple[type[DativoError], str | None]:
     for words, kind, hint in _STORE:
         if words in text:
             return kind, hint
-    match type(error).__name__:
-        case "CommitFailedError":
-            return ConcurrencyError, "run the job again"
-        case "TableNotFoundError":
-            return ResourceNotFoundError, "check target.connection.path"
-        case "SchemaMismatchError":
-            return SchemaValidationError, None
-        case "DeltaProtocolError":
-            return InvalidConfigError, "the table was made by a newer writer than the installed deltalake knows"
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
         return ResourceNotFoundError, None
-    return ResourceError, None
+    return _CLASSES.get(type(error).__name__, (ResourceError, None))
 
 
 def may_still_land(error: DativoError) -> bool:

@@ -90,6 +90,7 @@ class DeltaWriter(StreamWriter):
         if folder is None:
             place = self._parsed.place()
             with translated(f"looking at {place.uri}"):
+                place.filesystem.get_file_info(_selector(place.path))  # unlike the next, its refusal has a reason
                 found = place.filesystem.get_file_info(place.path.partition("/")[0])
                 if found.type.name == "NotFound":
                     raise FileNotFoundError(2, f"there is no bucket {found.path}")
