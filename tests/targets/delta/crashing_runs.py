@@ -73,7 +73,7 @@ def run(lake: Path, name: str, run_id: str, write: str, goal: int) -> None:
 
 
 def problems(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
-    """Compare the table with what it must be: ``clean`` also asks that the goal is reached and the rejects are there."""
+    """Compare the table with what it must be; ``clean`` asks that the goal is reached and the rejects are there."""
     found: list[str] = []
     folder = lake / name
     state = target(lake).table(spec_of(name, "look", write)).load_state()
