@@ -12,7 +12,7 @@ def written(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("target", ["iceberg", "parquet", "duckdb"])
+@pytest.mark.parametrize("target", ["iceberg", "parquet", "delta", "duckdb"])
 def test_what_init_writes_passes_check_and_run_at_once(tmp_path: Path, invoke: Invoke, target: str) -> None:
     made = invoke("init", "--dir", tmp_path, "--name", "shop", "--target", target)
     checked = invoke("check", "-c", tmp_path / "job.yaml")

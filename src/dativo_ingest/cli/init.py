@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dativo_ingest.cli.logs import Talk
 
 _SOURCES = ("csv", "json", "jsonl", "parquet", "arrow")
-_TARGETS = ("iceberg", "parquet", "duckdb")
+_TARGETS = ("iceberg", "parquet", "delta", "duckdb")
 
 
 @click.command(
