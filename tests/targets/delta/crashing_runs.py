@@ -27,7 +27,7 @@ from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
 
 ROWS = 200 if "every-step" in sys.argv else 50_000
 BATCHES = 2
-STRIDE = 4  # of the steps, each of which begins and ends
+STRIDE = 6  # of the steps, each of which begins and ends
 SCHEMA = pa.schema({"generation": pa.int64(), "id": pa.int64()})
 STEPS = frozenset(
     {

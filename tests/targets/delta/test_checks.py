@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,15 @@ def test_what_s3_refuses_is_told(s3, prefix, credentials, error):
         check()
     with pytest.raises(error):
         load(writer)
+
+
+def test_without_the_package_the_way_to_get_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+
+    with pytest.raises(ResourceNotFoundError, match="needs the package deltalake") as caught:
+        target(tmp_path).table(SPEC)
+
+    assert "dativo-ingest[delta]" in str(caught.value.hint)
 
 
 def test_a_service_that_is_down_is_a_network_error():

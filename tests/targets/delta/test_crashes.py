@@ -23,10 +23,10 @@ def test_a_run_that_dies_at_any_step_lands_whole_or_not_at_all_and_the_next_goes
     outcome = crash("every-step", tmp_path, write)
 
     assert outcome["wrong"] == []
-    assert outcome["steps"] > 20
+    assert outcome["steps"] > 12
 
 
 def test_runs_killed_at_random_moments_double_no_row_and_lose_none(tmp_path):
-    outcome = crash("kill", tmp_path, 10)
+    outcome = crash("kill", tmp_path, 6)
 
     assert outcome["wrong"] == []
