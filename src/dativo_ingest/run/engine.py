@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
+
+import pyarrow as pa
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
@@ -167,6 +170,8 @@ class _Attempt:
         self.stage = "schema"
         contract = contract_of(plan)
         schema = contract.schema if contract else self.source.reader.schema(spec)
+        if plan.write == "merge":
+            schema = _with_keys(schema, plan.primary_key)
 
         self.stage = "run"
         StreamRun(
@@ -182,3 +187,9 @@ class _Attempt:
             outcome=outcome,
         ).run(partitions)
         return outcome
+
+
+def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:
+    """Require a value in the columns that rows are merged by: a row without one is rejected, and the others land."""
+    fields = [field.with_nullable(False) if field.name in keys else field for field in schema]  # noqa: FBT003  Arrow's
+    return pa.schema(fields).with_metadata(schema.metadata or {})
