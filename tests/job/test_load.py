@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,28 @@ def test_a_job_is_read_from_stdin(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_paths_are_relative_to_the_job_file(written: str, expected: str) -> None:
     assert absolute_path(written, Path("/jobs")) == expected
+
+
+@pytest.mark.parametrize(
+    ("connection", "is_path"),
+    [
+        pytest.param({}, True, id="embedded"),
+        pytest.param({"uri": "sqlite:///c.db"}, True, id="SQL"),
+        pytest.param({"uri": "${env:CATALOG}"}, False, id="REST, by reference"),
+        pytest.param({"uri": "thrift://host"}, False, id="Hive"),
+        pytest.param({"type": "glue"}, False, id="Glue"),
+    ],
+)
+def test_the_warehouse_of_a_catalog_service_is_a_name_and_no_path(
+    desk: Desk, connection: dict[str, str], is_path: bool
+) -> None:
+    target = json.dumps({"connector": "iceberg", "connection": {**connection, "warehouse": "lake"}})
+
+    desk.environ["CATALOG"] = "https://host"
+
+    loaded = desk.load(f"version: 1\nname: n\nsource: {{connector: csv}}\ntarget: {target}\n")
+
+    assert loaded.job.target.connection["warehouse"] == (str(desk.folder / "lake") if is_path else "lake")
 
 
 def test_paths_that_go_up_follow_links_as_the_system_does(tmp_path: Path) -> None:

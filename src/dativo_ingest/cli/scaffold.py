@@ -25,7 +25,6 @@ _PLAIN = re.compile(r"[A-Za-z_./][\w./*-]*")
 _NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".", "..."})
 _NOT_FILE_NAME = re.compile(r"[^\w.-]+")
 _DEFAULTED = re.compile(r"(\$\{(?:env:)?[A-Za-z_]\w*:-)([^}]*)(\})")
-_PATH_KEYS = ("path", "warehouse")
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,7 @@ def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> tuple
 
 
 def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], contracts: Sequence[str], folder: Path) -> str:
+    from dativo_ingest.job.load import path_keys
     from dativo_ingest.job.yaml_nodes import read_document
     from dativo_ingest.job.yaml_text import yaml_text
 
@@ -181,9 +181,9 @@ def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], contracts
         if section.get("connector", "").partition(":")[0].endswith(".py"):
             section["connector"] = moved(section["connector"], old, new)
         if isinstance(section.get("connection"), dict):
+            keys = path_keys(getattr(loaded.job, end).connection)
             section["connection"] = {
-                key: moved(value, old, new) if key in _PATH_KEYS else value
-                for key, value in section["connection"].items()
+                key: moved(value, old, new) if key in keys else value for key, value in section["connection"].items()
             }
         job[end] = section
     job |= {key: written[key] for key in ("defaults", "limits", "secrets") if written.get(key)}

@@ -29,6 +29,8 @@ CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PLUGIN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _SECTIONS = ("connection", "credentials", "options")
+_SERVICES = ("http://", "https://", "thrift://")
+_SERVED = frozenset({"rest", "glue", "hive", "dynamodb", "bigquery"})
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,13 @@ def load_job(path: str | Path, *, environ: Mapping[str, str], resolve_secret: Re
     return LoadedJob(job, path, folder, document)
 
 
+def path_keys(connection: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the keys of a connection that are paths here: the ``warehouse`` of a catalog service is a name there."""
+    uri, kind = connection.get("uri"), connection.get("type")
+    is_served = (isinstance(uri, str) and uri.startswith(_SERVICES)) or kind in _SERVED
+    return ("path",) if is_served else ("path", "warehouse")
+
+
 def find_jobs(folder: str | Path) -> list[Path]:
     """List the job files of a folder, by name: ``*.yaml`` and ``*.yml`` but no contracts and no hidden files.
 
@@ -220,7 +229,7 @@ def _placed(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _placed_end(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     placed = dict(section)
     if isinstance(connection := placed.get("connection"), dict):
-        placed["connection"] = _with_paths(connection, ("path", "warehouse"), folder)
+        placed["connection"] = _with_paths(connection, path_keys(connection), folder)
     connector = placed.get("connector")
     if isinstance(connector, str) and (plugin := _PLUGIN_FILE.fullmatch(connector)):
         placed["connector"] = f"{absolute_path(plugin['file'], folder)}:{plugin['name']}"
