@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import pyarrow as pa
 
 from dativo_plugin_sdk.config import TargetConfig
-from dativo_plugin_sdk.errors import DataError, DataFormatError
+from dativo_plugin_sdk.errors import DataError, DataFormatError, PluginExecutionError
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.streams import State
 
@@ -170,6 +170,24 @@ class TableWriter(ABC):
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows; they are buffered by bytes, never by the table."""
 
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Remove the rows with these keys at the commit; only for tables opened to merge.
+
+        Calls are in order with those of ``write``: a key that is written after it was deleted is there, one that is
+        deleted after it was written is gone. A key that the table does not have is no error.
+
+        Args:
+            keys: Exactly the columns of the primary key, with the types they have in the opened schema; no null, and no
+                key twice.
+
+        Raises:
+            PluginExecutionError: The writer cannot delete, as `StreamWriter.deletes_rows` says.
+        """
+        raise PluginExecutionError(
+            f"{type(self).__name__} cannot delete rows, {keys.num_rows} were to be deleted",
+            hint="deletes: soft keeps deleted rows and marks them; a target that merges and deletes takes them away",
+        )
+
     @abstractmethod
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows: any one schema per run, all of its columns kept."""
@@ -194,6 +212,8 @@ class StreamWriter(ABC):
     __version__: ClassVar[str] = "1.0.0"
     delivery: ClassVar[Delivery] = "exactly_once"
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
+    deletes_rows: ClassVar[bool] = False
+    """Whether tables that are opened to merge understand `TableWriter.delete`."""
 
     def __init__(self, config: TargetConfig) -> None:
         self.config = config
