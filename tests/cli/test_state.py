@@ -71,3 +71,14 @@ def test_a_stream_that_is_not_in_the_job_is_a_configuration_error(job: Path, inv
 
     assert done.exit_code == 78
     assert "orders" in done.stderr
+
+
+def test_a_state_made_with_another_source_is_warned_of(job: Path, invoke: Invoke) -> None:
+    (job.parent / "orders.csv").rename(job.parent / "moved.csv")
+    job.write_text(job.read_text().replace("orders.csv", "moved.csv"))
+
+    ran = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+    again = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+
+    assert "dativo state reset --stream orders" in ran["warnings"][0]
+    assert again["warnings"] == []
