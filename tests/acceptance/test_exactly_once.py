@@ -90,7 +90,7 @@ def test_of_two_runners_started_together_the_rows_land_once(each_target: Worksho
     processes = [workshop.start() for _ in range(2)]
     codes = sorted(process.wait(timeout=200) for process in processes)
 
-    assert codes in ([0, 79], [0, 0])
+    assert codes in ([0, 75], [0, 79], [0, 0])
     assert_the_rows_are_there_once(workshop, 200_000)
 
 

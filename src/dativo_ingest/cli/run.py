@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,27 @@ if TYPE_CHECKING:
     from dativo_ingest.run.plan import RunOptions
 
 
+FOREVER = "forever"
+
+
+class WaitSeconds(click.ParamType):
+    """Seconds, 0 or more; `FOREVER` is what stands for none given."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Give the seconds."""
+        if value == FOREVER:
+            return math.inf
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not seconds >= 0:
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
+
 @click.command(
     cls=Command,
     short_help="Carry the streams of jobs.",
@@ -42,6 +64,15 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows a stream; state does not move.")
 @click.option("--dry-run", is_flag=True, help="Read and apply the contract, write nothing.")
 @click.option("--full-refresh", is_flag=True, help="Forget the state and load everything again.")
+@click.option(
+    "--wait",
+    is_flag=False,
+    flag_value=FOREVER,
+    type=WaitSeconds(),
+    metavar="[SECONDS]",
+    help="Wait for another run of the same streams instead of ending with 75; without SECONDS as long as it takes.",
+)
+@click.option("--steal", is_flag=True, help="Take the streams over from another run, which then lands nothing.")
 @click.option("--report", metavar="PATH|-", help="Write the report as JSON, one line a job; - is stdout.")
 @click.option(
     "--progress",
@@ -62,6 +93,8 @@ def run(
     limit: int | None,
     dry_run: bool,
     full_refresh: bool,
+    wait: float | None,
+    steal: bool,
     report: str | None,
     progress: Any,
     mode: str,
@@ -76,7 +109,15 @@ def run(
     from dativo_ingest.run.plan import RunOptions
 
     paths = job_paths(config, job_dir)
-    options = RunOptions(streams=stream, limit=limit, dry_run=dry_run, full_refresh=full_refresh, mode=mode)
+    options = RunOptions(
+        streams=stream,
+        limit=limit,
+        dry_run=dry_run,
+        full_refresh=full_refresh,
+        mode=mode,
+        wait_s=wait or 0.0,
+        steal=steal,
+    )
     codes: list[int] = []
     with Reports(report, talk) as reports, stoppable(talk) as stop:
         for path in paths:

@@ -294,6 +294,18 @@ class Limits(JobModel):
         return value
 
 
+class Lease(JobModel):
+    """What keeps two runs of the job from working at the same time; the fence at the commit holds without it."""
+
+    ttl_s: float = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="How many seconds after its last sign of life a run that died is no longer waited for. It gives "
+        "three signs in that time; one that died on the same machine is noticed at once.",
+    )
+
+
 class Job(JobModel):
     """One source, one target, and the streams to carry."""
 
@@ -324,6 +336,9 @@ class Job(JobModel):
     )
     limits: Annotated[Limits, BeforeValidator(_without_none, json_schema_input_type=Limits | None)] = Field(
         default_factory=Limits, description="What a run may use."
+    )
+    lease: Annotated[Lease, BeforeValidator(_without_none, json_schema_input_type=Lease | None)] = Field(
+        default_factory=Lease, description="How long a run that died keeps others from its streams."
     )
     secrets: Annotated[
         dict[str, Section], BeforeValidator(_without_none, json_schema_input_type=dict[str, Section] | None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan, expand, has_glob, plan_stream, select
 from dativo_ingest.run.plugin_output import plugin_output_to_stderr
+from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
@@ -75,7 +75,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
         engine={"options": job.target.options},
         options=job.target.options,
     )
-    states = SqliteStateStore(Path(loaded.folder) / ".dativo" / "state.db")
+    states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
     with _foreign_output(connector):
         with _explained(loaded, "target", connector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -22,11 +23,14 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
-from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Warning_
+from dativo_ingest.run.lease import Leases, lease_key
+from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
 
@@ -56,6 +60,9 @@ class _Run:
             document["details"] = {**document["details"], "traceback": trace}
         self.errors.append(document)
         self.codes.append(exit_codes.of(error))
+
+    def lease_key(self, plan: StreamPlan) -> str:
+        return lease_key(self.loaded.job.name, plan.name)
 
     def report(self) -> dict[str, Any]:
         job = self.loaded.job
@@ -97,10 +104,15 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
                 run.isolation = "none"
             plans = plan_streams(loaded, source, target, options)
             listener(RunStarted(run.run_id, loaded.job.name, tuple(plan.name for plan in plans)))
+            leases = ends.enter_context(_leases(run))
+            _take(run, leases, plans)
             for plan in plans:
-                _run_stream(run, plan, source, target)
+                _run_stream(run, plan, source, target, leases)
+                leases.release(run.lease_key(plan))
                 if run.cancelled:
                     break
+    except CancelledRunError:
+        run.cancelled = True
     except Exception as error:  # noqa: BLE001  the job is called here: a bug in it must end in a report too
         run.fail(error, stage="setup")
     report = run.report()
@@ -108,9 +120,33 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     return report
 
 
-def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> None:
+def _leases(run: _Run) -> Leases:
+    store = SqliteLeaseStore(state_file(run.loaded.folder))
+    return Leases(store, Owner.here(run.run_id), ttl_s=run.loaded.job.lease.ttl_s)
+
+
+def _take(run: _Run, leases: Leases, plans: Sequence[StreamPlan]) -> None:
+    """Take the leases of all streams, unless nothing will be written."""
+    options = run.options
+    if options.dry_run:
+        return
+    taken = leases.take(
+        [run.lease_key(plan) for plan in plans],
+        wait_s=options.wait_s,
+        steal=options.steal,
+        stop=run.stop,
+        tell=lambda text: run.emit(Warning_(None, text)),
+    )
+    if not taken:
+        raise CancelledRunError
+    if leases.warning is not None:
+        run.warnings.append(leases.warning)
+        run.emit(Warning_(None, leases.warning))
+
+
+def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target, leases: Leases) -> None:
     """Carry one stream and note what became of it; its failure is its own."""
-    attempt = _Attempt(run, plan, source, target)
+    attempt = _Attempt(run, plan, source, target, leases)
     try:
         outcome = attempt.carry()
         nothing_new = outcome.receipt is None and not run.options.dry_run
@@ -135,6 +171,7 @@ class _Attempt:
     plan: StreamPlan
     source: Source
     target: Target
+    leases: Leases
     stage: str = "state"
     outcome: StreamOutcome | None = None
 
@@ -157,6 +194,7 @@ class _Attempt:
         schema = contract.schema if contract else self.source.reader.schema(spec)
 
         self.stage = "run"
+        key = self.run.lease_key(plan)
         StreamRun(
             plan=plan,
             spec=replace(spec, schema=schema),
@@ -168,5 +206,7 @@ class _Attempt:
             emit=self.run.emit,
             stop=self.run.stop,
             outcome=outcome,
+            check_lease=lambda: self.leases.check(key),
+            confirm_lease=lambda: self.leases.confirm(key),
         ).run(partitions)
         return outcome

@@ -104,6 +104,8 @@ class StreamRun:
         emit: Told of progress.
         stop: Set from outside to end the run before its commit.
         outcome: What the target remembers of the stream, and where the run notes what becomes of it.
+        check_lease: Raises `FencedError` once another run is known to have taken the stream over.
+        confirm_lease: The same, after a look; asked before the commit.
     """
 
     plan: StreamPlan
@@ -116,6 +118,8 @@ class StreamRun:
     emit: Listener
     stop: threading.Event
     outcome: StreamOutcome
+    check_lease: Callable[[], None] = lambda: None
+    confirm_lease: Callable[[], None] = lambda: None
     _state: State | None = None
     _moved: bool = False
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
@@ -146,6 +150,7 @@ class StreamRun:
             self._judge()
             self._raise_if_stopped()
             if self.table is not None and self._has_news():
+                self.confirm_lease()
                 self._commit(self.table)
         except CommitStateUnknownError:
             raise  # it may have happened: what was written stays
@@ -326,6 +331,7 @@ class StreamRun:
     def _raise_if_stopped(self) -> None:
         if self.stop.is_set():
             raise CancelledRunError
+        self.check_lease()
 
 
 def _parts(rows: Rows, max_bytes: int) -> Iterator[Rows]:

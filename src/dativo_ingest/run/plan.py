@@ -49,6 +49,10 @@ class RunOptions:
         dry_run: Read and conform, write nothing.
         full_refresh: Forget the state, and replace what incremental streams have loaded.
         mode: ``cloud`` allows no third-party code in the engine's process.
+        wait_s: How long to wait for another run of the same streams; infinity waits for as long as it takes.
+        steal: Take the streams over from another run.
+        cursor_from: Read only rows whose cursor is at or beyond this; the state then stays where it was.
+        cursor_to: Read only rows whose cursor is below this; the state then stays where it was.
     """
 
     streams: tuple[str, ...] | None = None
@@ -56,6 +60,15 @@ class RunOptions:
     dry_run: bool = False
     full_refresh: bool = False
     mode: str = "self_hosted"
+    wait_s: float = 0.0
+    steal: bool = False
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+
+    @property
+    def is_backfill(self) -> bool:
+        """Say whether only a range of the cursor is read."""
+        return self.cursor_from is not None or self.cursor_to is not None
 
 
 @dataclass(frozen=True)
