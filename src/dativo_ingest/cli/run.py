@@ -29,25 +29,22 @@ if TYPE_CHECKING:
     from dativo_ingest.run.plan import RunOptions
 
 
-FOREVER = "forever"
+_FOREVER = "forever"
 
 
-class WaitSeconds(click.ParamType):
-    """Seconds, 0 or more; `FOREVER` is what stands for none given."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Give the seconds."""
-        if value == FOREVER:
-            return math.inf
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not seconds >= 0:
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
-        return seconds
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float:
+    """Give how long ``--wait`` waits: not at all without it."""
+    if value is None:
+        return 0.0
+    if value == _FOREVER:
+        return math.inf
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise click.BadParameter(f"{value!r} is no number of seconds")
+    return seconds
 
 
 @click.command(
@@ -67,8 +64,8 @@ class WaitSeconds(click.ParamType):
 @click.option(
     "--wait",
     is_flag=False,
-    flag_value=FOREVER,
-    type=WaitSeconds(),
+    flag_value=_FOREVER,
+    callback=_seconds,
     metavar="[SECONDS]",
     help="Wait for another run of the same streams instead of ending with 75; without SECONDS as long as it takes.",
 )
@@ -93,7 +90,7 @@ def run(
     limit: int | None,
     dry_run: bool,
     full_refresh: bool,
-    wait: float | None,
+    wait: float,
     steal: bool,
     report: str | None,
     progress: Any,
@@ -115,7 +112,7 @@ def run(
         dry_run=dry_run,
         full_refresh=full_refresh,
         mode=mode,
-        wait_s=wait or 0.0,
+        wait_s=wait,
         steal=steal,
     )
     codes: list[int] = []

@@ -1,7 +1,7 @@
 """A run's leases: one for each of its streams, so that two runners of a job normally never meet.
 
-A lease is politeness and saves work. What keeps two runs from landing the same rows is the fence at the commit: where no
-lease can be kept, because the folder cannot be written, a run warns and goes on.
+A lease is politeness and saves work. What keeps two runs from landing the same rows is the fence at the commit: where
+no lease can be kept, because the folder cannot be written, a run warns and goes on.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _HOLDER = f"""
 SELECT run_id, host, pid, machine, process, {_NOW} - taken_at, {_NOW} - seen_at, {_NOW} >= expires_at
 FROM leases WHERE key = ?
 """  # noqa: S608  the one thing put in is the clock
-_TAKE = f"INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, {_NOW}, {_NOW}, {_NOW} + ?)"
+_TAKE = f"INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, {_NOW}, {_NOW}, {_NOW} + ?)"  # noqa: S608
 _RENEW = f"UPDATE leases SET seen_at = {_NOW}, expires_at = {_NOW} + ? WHERE key = ? AND run_id = ?"  # noqa: S608
 _RELEASE = "DELETE FROM leases WHERE key = ? AND run_id = ?"
 
@@ -155,7 +155,7 @@ def _machine() -> str:
 
 
 def _process(pid: int) -> str | None:
-    """Say when a process started, in clock ticks since boot; None where there is none to be seen, "dead" for remains."""
+    """Say when a process started, in clock ticks since boot; None where none is to be seen, ``dead`` for remains."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
