@@ -252,6 +252,7 @@ __all__ = [
     "MissingConfigError",
     "NetworkError",
     "Partition",
+    "PastCommit",
     "PluginConfig",
     "PluginError",
     "PluginExecutionError",

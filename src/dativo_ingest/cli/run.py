@@ -54,6 +54,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
         "dativo run --config job.yaml",
         "dativo run --job-dir jobs --report - --progress json",
         "dativo run --config job.yaml --stream orders --limit 100 --dry-run",
+        "dativo run --config job.yaml --stream orders --from 2026-01-01 --to 2026-02-01",
     ],
 )
 @several_jobs
@@ -61,6 +62,20 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows a stream; state does not move.")
 @click.option("--dry-run", is_flag=True, help="Read and apply the contract, write nothing.")
 @click.option("--full-refresh", is_flag=True, help="Forget the state and load everything again.")
+@click.option(
+    "--from",
+    "cursor_from",
+    envvar="DATIVO_FROM",
+    metavar="VALUE",
+    help="Only rows whose cursor is this or more; no state moves.",
+)
+@click.option(
+    "--to",
+    "cursor_to",
+    envvar="DATIVO_TO",
+    metavar="VALUE",
+    help="Only rows whose cursor is below this; no state moves.",
+)
 @click.option(
     "--wait",
     is_flag=False,
@@ -90,6 +105,8 @@ def run(
     limit: int | None,
     dry_run: bool,
     full_refresh: bool,
+    cursor_from: str | None,
+    cursor_to: str | None,
     wait: float,
     steal: bool,
     report: str | None,
@@ -112,6 +129,8 @@ def run(
         dry_run=dry_run,
         full_refresh=full_refresh,
         mode=mode,
+        cursor_from=cursor_from,
+        cursor_to=cursor_to,
         wait_s=wait,
         steal=steal,
     )

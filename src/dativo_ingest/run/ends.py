@@ -99,6 +99,9 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
             write_modes=target.writer.write_modes if target else ("append", "overwrite", "merge"),
             can_cdc=Capability.CDC in source.reader.capabilities,
             full_refresh=options.full_refresh,
+            can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
+            cursor_from=options.cursor_from,
+            cursor_to=options.cursor_to,
         )
         for name in select(streams, options.streams)
     ]
@@ -120,6 +123,8 @@ def stream_spec(plan: StreamPlan, budget: Budget, *, parallelism: int, schema: p
         options={**plan.reader_options, "extra_columns": plan.extra_columns},
         batch_bytes=budget.batch_bytes,
         parallelism=parallelism,
+        cursor_from=plan.cursor_from,
+        cursor_to=plan.cursor_to,
     )
 
 

@@ -165,6 +165,11 @@ class StreamRun:
         return self.outcome.totals
 
     @property
+    def _keeps_state(self) -> bool:
+        """Say whether the state stays where it was, because only a part of the rows was read."""
+        return self.limit is not None or self.plan.is_backfill
+
+    @property
     def _schema(self) -> pa.Schema:
         assert self.spec.schema is not None  # noqa: S101  the engine finds it before it builds a StreamRun
         return self.spec.schema
@@ -293,12 +298,12 @@ class StreamRun:
             self.totals.written
             or self.totals.quarantined
             or self.plan.write == "overwrite"
-            or (self._moved and self._state != self.outcome.before.state)
+            or (self._moved and not self._keeps_state and self._state != self.outcome.before.state)
         )
 
     def _commit(self, table: TableWriter) -> None:
         before = self.outcome.before
-        state = before.state if self.limit is not None else self._state
+        state = before.state if self._keeps_state else self._state
         self.outcome.receipt = table.commit(
             CommitRequest(
                 commit_id=uuid7(),
@@ -308,7 +313,7 @@ class StreamRun:
             )
         )
         self.outcome.after = state
-        if state is not None and self.limit is None:
+        if state is not None and not self._keeps_state:
             self.reader.acknowledge(self.spec, state)
 
     def _tell_progress(self) -> None:

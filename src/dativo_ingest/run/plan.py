@@ -91,6 +91,13 @@ class StreamPlan:
     reader_options: Mapping[str, Any] = field(default_factory=dict)
     table_options: Mapping[str, Any] = field(default_factory=dict)
     ignore_state: bool = False
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+
+    @property
+    def is_backfill(self) -> bool:
+        """Say whether only a range of the cursor is read, and the state stays where it was."""
+        return self.cursor_from is not None or self.cursor_to is not None
 
     def state_to_read_from(self, committed: State | None) -> State | None:
         """Give the state that reading resumes from: none where everything is read again."""
@@ -152,12 +159,18 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     write_modes: Collection[WriteMode],
     can_cdc: bool,
     full_refresh: bool = False,
+    can_range: bool = False,
+    cursor_from: str | None = None,
+    cursor_to: str | None = None,
 ) -> StreamPlan:
     """Decide what one stream does.
 
     Raises:
         InvalidConfigError: The source cannot read or the target cannot write in the way asked for.
     """
+    is_backfill = cursor_from is not None or cursor_to is not None
+    if is_backfill:
+        _require_range(name, stream, job.source.connector, can_range=can_range, full_refresh=full_refresh)
     mode = stream.mode
     where = f"streams.{name}"
     if mode == "cdc" and not can_cdc:
@@ -173,7 +186,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         )
     if write == "merge" and not primary_key:
         raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
-    ignore_state = full_refresh or mode == "full_refresh"
+    ignore_state = is_backfill or full_refresh or mode == "full_refresh"
     if full_refresh and mode != "full_refresh" and "overwrite" in write_modes:
         write = "overwrite"
     options: dict[str, Any] = {**from_source, **stream.options}
@@ -205,7 +218,28 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         reader_options=options,
         table_options=table_options,
         ignore_state=ignore_state,
+        cursor_from=cursor_from,
+        cursor_to=cursor_to,
     )
+
+
+def _require_range(name: str, stream: Stream, connector: str, *, can_range: bool, full_refresh: bool) -> None:
+    """Refuse to read a range where that would read or replace something else."""
+    where = f"streams.{name}"
+    if full_refresh:
+        raise InvalidConfigError("--from and --to read a range, --full-refresh everything: ask for one of them")
+    if stream.mode != "incremental":
+        raise InvalidConfigError(
+            f"{where}.mode: --from and --to need mode: incremental, this stream has {stream.mode}",
+            hint="choose the streams with --stream, or run the job without a range",
+        )
+    if stream.cursor is None:
+        raise InvalidConfigError(
+            f"{where}.cursor: --from and --to are values of the cursor column, and the stream has none",
+            hint="set `cursor` to a column of the stream, or choose other streams with --stream",
+        )
+    if not can_range:
+        raise InvalidConfigError(f"{where}: the source {connector} cannot read a range (--from, --to)")
 
 
 def _default_write(mode: ReadMode, primary_key: tuple[str, ...], write_modes: Collection[WriteMode]) -> WriteMode:
