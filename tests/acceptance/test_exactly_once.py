@@ -96,7 +96,7 @@ def test_of_two_runners_started_together_the_rows_land_once(each_target: Worksho
 
 def test_of_two_runners_without_leases_the_rows_land_once(each_target: Workshop) -> None:
     workshop = prepare(each_target, 200_000)
-    (workshop.folder / ".dativo").write_text("in the way of the folder: no lease can be kept, the fence is all there is")
+    (workshop.folder / ".dativo").write_text("in the way of the folder: no lease can be kept")
 
     processes = [workshop.start() for _ in range(2)]
     codes = sorted(process.wait(timeout=200) for process in processes)
