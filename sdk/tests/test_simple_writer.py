@@ -211,6 +211,16 @@ def test_a_commit_without_rows_moves_the_state_alone(states: MemoryStates, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_stream_that_goes_into_another_table_now_starts_over(states: MemoryStates, tmp_path: Path) -> None:
+    writer = writer_of(FolderWriter, states, tmp_path)
+    writer.table(SPEC).commit(request(0, {"at": 1}))
+
+    other = writer.table(TableSpec(**{**vars(SPEC), "name": "others"}))
+
+    assert writer.table(SPEC).load_state().state == {"at": 1}
+    assert other.load_state().generation == 0
+
+
 def test_an_atomic_commit_that_fails_leaves_rows_and_state_as_they_were(
     states: MemoryStates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

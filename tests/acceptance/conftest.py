@@ -12,7 +12,7 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-@pytest.fixture(params=["iceberg", "parquet", "duckdb"])
+@pytest.fixture(params=["iceberg", "parquet", "delta", "duckdb"])
 def each_target(request: pytest.FixtureRequest, tmp_path: Path) -> Workshop:
     """A folder with a job, once for each target."""
     return Workshop(tmp_path, target=request.param)

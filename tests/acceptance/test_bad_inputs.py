@@ -281,3 +281,33 @@ def test_one_stream_that_fails_leaves_the_others_alone(workshop: Workshop) -> No
         "good": "succeeded",
     }
     assert workshop.table("good").num_rows == 1
+
+
+def test_a_changed_file_that_is_ignored_is_in_the_report_of_a_run_with_nothing_to_do(workshop: Workshop) -> None:
+    file = workshop.folder / "people.csv"
+    job = workshop.job(
+        {"connector": "csv", "connection": {"path": "people.csv"}, "options": {"changed_files": "ignore"}},
+        {"people": {"mode": "incremental"}},
+    )
+    file.write_text("id\n1\n", encoding="utf-8")
+    job.run()
+    file.write_text("id\n2\n3\n4\n", encoding="utf-8")
+
+    ran = job.run()
+
+    assert ran.report["status"] == "no_data"
+    assert ran.report["warnings"] == [f"people: files that changed since they were read are ignored: {file}"]
+
+
+@pytest.mark.parametrize("target", ["iceberg", "duckdb"])
+def test_a_row_without_the_key_to_merge_by_is_quarantined_and_the_others_land(tmp_path: Path, target: str) -> None:
+    workshop = Workshop(tmp_path, target, in_process=True)
+    (tmp_path / "people.csv").write_text("id,name\n1,ann\n,nobody\n2,ben\n", encoding="utf-8")
+
+    ran = workshop.job(
+        {"connector": "csv", "connection": {"path": "people.csv"}}, {"people": {"write": "merge", "primary_key": "id"}}
+    ).run()
+
+    assert ran.code == 0, ran.said
+    assert names(workshop) == ["ann", "ben"]
+    assert [(row["column"], row["rule"], row["line"]) for row in quarantine(workshop)] == [("id", "required", 3)]

@@ -117,3 +117,11 @@ def test_cloud_mode_refuses_a_plugin_in_this_process(write_job: WriteJob, invoke
 
     assert done.exit_code == 69
     assert "Error code: SANDBOX_UNAVAILABLE" in done.stdout
+
+
+def test_a_job_that_is_named_and_in_the_folder_is_done_once(
+    tmp_path: Path, write_job: WriteJob, invoke: Invoke
+) -> None:
+    done = invoke("check", "--config", write_job(), "--job-dir", tmp_path, "--json")
+
+    assert [document["job"] for document in json.loads(done.stdout)] == ["app"]

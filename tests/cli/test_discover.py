@@ -84,6 +84,14 @@ def test_assets_never_replace_a_file_silently(tmp_path: Path, write_job: WriteJo
     assert "--force" in refused.stderr
 
 
+def write_file_job(folder: Path) -> None:
+    """Write a job of CSV files into Parquet that has no streams yet."""
+    (folder / "job.yaml").write_text(
+        "{version: 1, name: app, source: {connector: csv, connection: {path: 'data/*.csv'}},"
+        " target: {connector: parquet, connection: {path: lake}}}"
+    )
+
+
 def test_assets_of_files_keep_references_and_move_relative_paths(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "orders.csv").write_text("id,note\n1,a\n2,b\n")
@@ -103,3 +111,31 @@ def test_assets_of_files_keep_references_and_move_relative_paths(tmp_path: Path,
     assert job["target"]["connection"] == {"path": "${env:LAKE:-../lake}"}
     assert job["streams"] == {"orders": {"path": "../data/orders.csv", "contract": "orders.odcs.yaml"}}
     assert checked.exit_code == 0, checked.stdout
+
+
+def test_assets_of_names_that_are_alike_stay_apart(tmp_path: Path, invoke: Invoke) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("a b", "a_b", "x.2024", "y.2024", "z[1]"):
+        (data / f"{name}.csv").write_text(f"id,{name[0]}\n1,2\n")
+    write_file_job(tmp_path)
+
+    invoke("discover", "--config", tmp_path / "job.yaml", "--write-assets", tmp_path / "found")
+    ran = invoke("run", "--config", tmp_path / "found" / "job.yaml", "--progress", "none", "--report", "-")
+
+    assert ran.exit_code == 0, ran.stderr
+    assert sorted(path.name for path in (tmp_path / "lake").iterdir()) == ["a b", "a_b", "x_2024", "y_2024", "z[1]"]
+    assert {stream["rows"]["written"] for stream in json.loads(ran.stdout)["streams"]} == {1}
+
+
+def test_assets_leave_out_what_cannot_be_read_and_say_so(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "good.csv").write_text("id\n1\n")
+    (tmp_path / "data" / "twice.csv").write_text("a,a\n1,2\n")
+    write_file_job(tmp_path)
+
+    done = invoke("discover", "--config", tmp_path / "job.yaml", "--write-assets", tmp_path / "found")
+
+    assert done.exit_code == 0
+    assert "twice is left out: " in done.stderr
+    assert list(yaml.safe_load((tmp_path / "found" / "job.yaml").read_text())["streams"]) == ["good"]

@@ -12,7 +12,7 @@ def written(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("target", ["iceberg", "parquet", "duckdb"])
+@pytest.mark.parametrize("target", ["iceberg", "parquet", "delta", "duckdb"])
 def test_what_init_writes_passes_check_and_run_at_once(tmp_path: Path, invoke: Invoke, target: str) -> None:
     made = invoke("init", "--dir", tmp_path, "--name", "shop", "--target", target)
     checked = invoke("check", "-c", tmp_path / "job.yaml")
@@ -61,6 +61,17 @@ def test_files_with_other_columns_become_a_stream_each(tmp_path: Path, invoke: I
     assert ran.exit_code == 0, ran.stderr
 
 
+def test_files_whose_names_are_alike_become_streams_of_their_own(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a-b.csv").write_text("id\n1\n")
+    (tmp_path / "in" / "a_b.csv").write_text("name\nAda\n")
+
+    invoke("init", "--dir", tmp_path, "--path", "in/*.csv")
+    ran = invoke("run", "-c", tmp_path / "job.yaml", "--report", "-")
+
+    assert [(s["name"], s["rows"]["written"]) for s in json.loads(ran.stdout)["streams"]] == [("a_b", 1), ("a_b_2", 1)]
+
+
 def test_the_contract_says_what_the_data_shows(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "people.jsonl").write_text('{"id": 1, "born": "1815-12-10"}\n')
 
@@ -78,6 +89,14 @@ def test_without_data_there_is_a_job_and_no_contract(tmp_path: Path, invoke: Inv
     assert done.exit_code == 0
     assert "no contract yet" in done.stderr
     assert written(tmp_path) == [".env.example", "job.yaml", "schemas/job.schema.json"]
+
+
+def test_a_name_that_no_job_may_have_is_refused(tmp_path: Path, invoke: Invoke) -> None:
+    done = invoke("init", "--dir", tmp_path, "--name", "we ird")
+
+    assert done.exit_code == 2
+    assert "'we ird' is no job name" in done.stderr
+    assert written(tmp_path) == []
 
 
 def test_nothing_is_replaced_without_force(tmp_path: Path, invoke: Invoke) -> None:

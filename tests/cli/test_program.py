@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import dativo_ingest
 from dativo_ingest.cli.program import dativo
 
-HEAVY = ("pyarrow", "pyiceberg", "pydantic", "duckdb", "numpy", "rich", "yaml")
+HEAVY = ("pyarrow", "pyiceberg", "pydantic", "duckdb", "deltalake", "numpy", "rich", "yaml")
 
 
 def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -145,6 +146,32 @@ def test_streams_limits_and_dry_runs_are_passed_on(tmp_path: Path, write_job: Wr
     assert [(stream["name"], stream["rows"]["read"], stream["commit"]) for stream in streams] == [("orders", 2, None)]
     assert "dry run: nothing was written" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_without_streams_is_no_success(write_job: WriteJob, invoke: Invoke) -> None:
+    done = invoke("run", "-c", write_job(streams={}))
+
+    assert done.exit_code == 78
+    assert "the job has none, so there is nothing to run" in done.stderr
+
+
+def test_a_full_refresh_with_a_limit_is_refused_unless_nothing_is_written(write_job: WriteJob, invoke: Invoke) -> None:
+    job = write_job(streams={"orders": {"mode": "incremental"}})
+
+    refused = invoke("run", "-c", job, "--full-refresh", "--limit", "1")
+    dry = invoke("run", "-c", job, "--full-refresh", "--limit", "1", "--dry-run")
+
+    assert (refused.exit_code, dry.exit_code) == (2, 0)
+    assert "would replace tables by their first rows" in refused.stderr
+
+
+def test_a_write_mode_that_the_target_lacks_is_told_with_its_place(write_job: WriteJob, invoke: Invoke) -> None:
+    job = write_job(streams={"orders": {"write": "merge", "primary_key": "id"}})
+
+    done = invoke("run", "-c", job)
+
+    assert done.exit_code == 78
+    assert re.search(r"app\.yaml:\d+:\d+ streams\.orders\.write: .* cannot merge", done.stderr + done.stdout)
 
 
 def test_json_logs_are_json_lines_with_errors_among_them(write_job: WriteJob, invoke: Invoke) -> None:

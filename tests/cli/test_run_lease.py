@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,12 @@ def store(job: Path) -> SqliteLeaseStore:
     return SqliteLeaseStore(job.parent / ".dativo" / "state.db")
 
 
-def test_a_stream_that_another_run_holds_ends_with_75_at_once(
+def test_without_waiting_a_stream_that_another_run_holds_ends_with_75(
     job: Path, store: SqliteLeaseStore, invoke: Invoke
 ) -> None:
     store.take([KEY], THEIRS, ttl_s=60, steal=False)
 
-    done = invoke("run", "-c", job, "--report", "-")
+    done = invoke("run", "-c", job, "--wait", "0", "--report", "-")
 
     report = json.loads(done.stdout)
     assert (done.exit_code, report["exit_code"], report["retryable"], report["streams"]) == (75, 75, True, [])
@@ -44,16 +45,43 @@ def test_steal_takes_it_over_and_gives_it_back(job: Path, store: SqliteLeaseStor
     assert (stolen.exit_code, after.exit_code) == (0, 0)
 
 
-@pytest.mark.parametrize("wait", [["--wait"], ["--wait", "600"]])
-def test_wait_waits_until_the_lease_expires(
+@pytest.mark.parametrize("wait", [[], ["--wait"], ["--wait", "600"]])
+def test_a_run_waits_until_the_other_is_done(
     wait: list[str], job: Path, store: SqliteLeaseStore, invoke: Invoke
 ) -> None:
     store.take([KEY], THEIRS, ttl_s=1.5, steal=False)
 
-    done = invoke("run", "-c", job, *wait)
+    done = invoke("run", "-c", job, "--progress", "none", *wait)
 
     assert done.exit_code == 0
-    assert "waiting for run theirs on elsewhere" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("waiting for run theirs on elsewhere, process 7, begun 0 s ago")
+
+
+def test_the_job_says_how_long_to_wait(write_job: WriteJob, invoke: Invoke) -> None:
+    job = write_job(lease={"wait_s": 0})
+    store = SqliteLeaseStore(job.parent / ".dativo" / "state.db")
+    store.take([KEY], THEIRS, ttl_s=1.5, steal=False)
+
+    refused = invoke("run", "-c", job)
+    waited = invoke("run", "-c", job, "--wait", "600")
+
+    assert (refused.exit_code, waited.exit_code) == (75, 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_waits_can_be_stopped(number: int, code: int, job: Path, store: SqliteLeaseStore) -> None:
+    store.take([KEY], THEIRS, ttl_s=3600, steal=False)
+    command = [sys.executable, "-m", "dativo_ingest", "run", "-c", str(job), "--progress", "json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        told = next(json.loads(line) for line in waiting.stderr if "waiting" in line)
+        waiting.send_signal(number)
+        waiting.stderr.read()
+
+    assert waiting.returncode == code
+    assert told["event"] == "waiting"
+    assert "run theirs on elsewhere" in told["message"]
 
 
 def test_wait_gives_up_after_its_seconds(job: Path, store: SqliteLeaseStore, invoke: Invoke) -> None:
@@ -78,7 +106,7 @@ def test_other_streams_of_the_job_run_beside(write_job: WriteJob, invoke: Invoke
     SqliteLeaseStore(job.parent / ".dativo" / "state.db").take([KEY], THEIRS, ttl_s=60, steal=False)
 
     assert invoke("run", "-c", job, "--stream", "customers").exit_code == 0
-    assert invoke("run", "-c", job).exit_code == 75
+    assert invoke("run", "-c", job, "--wait", "0").exit_code == 75
 
 
 def test_where_the_folder_cannot_be_written_the_run_warns_and_goes_on(tmp_path: Path, invoke: Invoke) -> None:

@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,28 @@ def test_paths_are_relative_to_the_job_file(written: str, expected: str) -> None
     assert absolute_path(written, Path("/jobs")) == expected
 
 
+@pytest.mark.parametrize(
+    ("connection", "is_path"),
+    [
+        pytest.param({}, True, id="embedded"),
+        pytest.param({"uri": "sqlite:///c.db"}, True, id="SQL"),
+        pytest.param({"uri": "${env:CATALOG}"}, False, id="REST, by reference"),
+        pytest.param({"uri": "thrift://host"}, False, id="Hive"),
+        pytest.param({"type": "glue"}, False, id="Glue"),
+    ],
+)
+def test_the_warehouse_of_a_catalog_service_is_a_name_and_no_path(
+    desk: Desk, connection: dict[str, str], is_path: bool
+) -> None:
+    target = json.dumps({"connector": "iceberg", "connection": {**connection, "warehouse": "lake"}})
+
+    desk.environ["CATALOG"] = "https://host"
+
+    loaded = desk.load(f"version: 1\nname: n\nsource: {{connector: csv}}\ntarget: {target}\n")
+
+    assert loaded.job.target.connection["warehouse"] == (str(desk.folder / "lake") if is_path else "lake")
+
+
 def test_paths_that_go_up_follow_links_as_the_system_does(tmp_path: Path) -> None:
     (tmp_path / "real/jobs").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real/jobs")
@@ -281,6 +304,16 @@ def test_the_dots_of_a_streams_name_do_not_lead_astray(served: LoadedJob) -> Non
     explained = served.explain(error, ("streams", "public", "orders", "options"))
 
     assert explained.message == "job.yaml:10:15 streams.public.orders.options.fetch: not a number"
+
+
+def test_what_a_connector_says_of_a_streams_options_gets_its_place_and_other_errors_stay(served: LoadedJob) -> None:
+    error = complaint({"host": "h", "fetch": "many"}, "streams.public.orders")
+    other = InvalidConfigError("it does not fit")
+
+    placed = served.placed(error)
+
+    assert str(placed).startswith("job.yaml:10:15 streams.public.orders.options.fetch: unknown key")
+    assert served.placed(other) is other
 
 
 def test_a_complaint_without_a_place_gets_that_of_its_section(served: LoadedJob) -> None:

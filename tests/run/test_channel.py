@@ -20,7 +20,7 @@ def test_items_arrive_in_order() -> None:
     channel: Channel[int] = Channel(10, lambda item: item)
     thread = produce(channel, [5, 1, 4, 2, 3])
 
-    received = list(channel)
+    received = list(channel.items())
 
     thread.join()
     assert received == [5, 1, 4, 2, 3]
@@ -47,7 +47,7 @@ def test_no_more_bytes_wait_than_there_is_room_for() -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    for item in channel:
+    for item in channel.items():
         with lock:
             waiting -= item
 
@@ -59,7 +59,7 @@ def test_an_item_larger_than_the_channel_passes_alone() -> None:
     channel: Channel[int] = Channel(10, lambda item: item)
     thread = produce(channel, [100, 1, 100])
 
-    received = list(channel)
+    received = list(channel.items())
 
     thread.join()
     assert received == [100, 1, 100]
@@ -69,7 +69,7 @@ def test_an_error_of_the_producer_is_raised_after_what_came_before_it() -> None:
     channel: Channel[int] = Channel(10, lambda item: item)
     channel.put(1)
     channel.finish(ValueError("broken"))
-    reading = iter(channel)
+    reading = channel.items()
 
     assert next(reading) == 1
     with pytest.raises(ValueError, match="broken"):
@@ -101,4 +101,4 @@ def test_a_closed_channel_gives_nothing_more() -> None:
     channel.put(1)
     channel.close()
 
-    assert list(channel) == []
+    assert list(channel.items()) == []

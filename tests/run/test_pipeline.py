@@ -8,6 +8,7 @@ import pytest
 from fakes import MemoryTable, ScriptedReader
 from hypothesis import given, strategies as st
 
+from dativo_ingest.run import pipeline
 from dativo_ingest.run.events import Event, Progress, Warning_
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, StreamPlan
@@ -239,6 +240,38 @@ def test_stopping_ends_the_run_before_its_commit() -> None:
     assert table.rows == []
 
 
+def test_stopping_does_not_wait_for_a_reader_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_GRACE_S", 0.1)
+    table = MemoryTable()
+    stop = threading.Event()
+    let_go = threading.Event()
+
+    class Hanging(ScriptedReader):
+        def read(self, stream: StreamSpec, partition: Partition, state: Any) -> Any:
+            stop.set()  # somebody asks to stop while the source says nothing
+            let_go.wait()
+            yield from ()
+
+    run = StreamRun(
+        plan=plan(),
+        spec=StreamSpec("s", schema=SCHEMA),
+        reader=Hanging([]),
+        table=table,
+        budget=Budget(2**20, 2**20, 2**20),
+        run_id="run",
+        limit=None,
+        emit=lambda _: None,
+        stop=stop,
+        outcome=StreamOutcome(),
+    )
+
+    with pytest.raises(CancelledRunError):
+        run.run([Partition("s")])
+
+    let_go.set()
+    assert table.aborted == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -264,6 +297,12 @@ def test_skipped_bad_rows_are_counted_and_warned_of() -> None:
 
     assert (outcome.totals.written, outcome.totals.skipped) == (1, 1)
     assert outcome.warnings
+
+
+def test_rows_skipped_by_the_cursor_are_not_bad_rows() -> None:
+    outcome = carry([Skipped(100, "seen before"), rows(1, None)], MemoryTable(), on_bad_row="skip", max_bad_rows=1)
+
+    assert outcome.totals.skipped == 101
 
 
 def test_extra_columns_fail_where_asked() -> None:

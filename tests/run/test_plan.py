@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dativo_ingest.job.model import Job
-from dativo_ingest.run.plan import Budget, expand, plan_stream, select
+from dativo_ingest.run.plan import Budget, expand, plan_stream, refuse_lost_rows, select
 from dativo_plugin_sdk import DataNotFoundError, InvalidConfigError
 
 ALL_WRITES = frozenset({"append", "overwrite", "merge"})
@@ -98,3 +98,41 @@ def test_the_shares_of_memory_leave_half_of_it_free(memory_mb: int) -> None:
 
     assert budget.channel_bytes + budget.buffer_bytes <= memory_mb * 2**20 // 2
     assert 2**20 <= budget.batch_bytes <= 32 * 2**20
+
+
+APPENDED = {"mode": "incremental", "table": "all"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "full_refresh", "message"),
+    [
+        pytest.param({"a.t": {}, "b.t": {}}, False, "streams a.t and b.t both go into table raw.t", id="by default"),
+        pytest.param({"a": APPENDED, "b": {"table": "all"}}, False, "raw.all", id="one of two"),
+        pytest.param({"a": APPENDED, "b": APPENDED}, True, "raw.all", id="by --full-refresh"),
+        pytest.param(
+            {"a": {}, "a__quarantine": {}},
+            False,
+            "raw.a__quarantine is where the rejected rows of a go",
+            id="quarantine",
+        ),
+    ],
+)
+def test_streams_that_would_take_each_others_rows_away_are_refused(
+    streams: Any, full_refresh: bool, message: str
+) -> None:
+    plans = [plan(streams, name, full_refresh=full_refresh) for name in streams]
+
+    with pytest.raises(InvalidConfigError, match=message):
+        refuse_lost_rows(plans)
+
+
+def test_streams_may_append_to_one_table_or_overwrite_their_own() -> None:
+    streams = {"a": APPENDED, "b": APPENDED, "c": {}, "d.c": {"namespace": "other"}}
+
+    refuse_lost_rows([plan(streams, name) for name in streams])
+
+
+def test_a_name_of_the_source_that_looks_like_a_pattern_is_that_name() -> None:
+    available = {"orders[1]": {"path": "x"}, "orders1": {}}
+
+    assert list(expand(job({"orders[1]": {}}), available)) == ["orders[1]"]

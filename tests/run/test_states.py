@@ -51,6 +51,7 @@ def job(folder: Path, target: str, name: str = "app") -> LoadedJob:
         "target": TARGETS[target],
         "defaults": {"mode": "incremental"},
         "streams": {"orders": {"path": "orders*.csv"}, "customers": {"path": "customers.csv"}},
+        "lease": {"wait_s": 0},
     }
     path.write_text(json.dumps(document))
     return open_job(path, {})

@@ -174,6 +174,10 @@ def test_a_quote_that_is_never_closed_is_malformed_and_hides_nothing_before_it(t
     assert _cells(reading) == [(1, "x")]
     assert _bad(reading) == [(3, '2,"y\n3,z')]
     assert "never closed" in reading.rejected[0]["reason"]
+    (warned,) = reading.of(Warned)
+    assert warned.message.startswith(
+        f"{tmp_path / 'data.csv'}:3: a quote that is opened here is never closed: all lines"
+    )
 
 
 def test_bytes_that_are_no_utf8_make_a_row_malformed_and_leave_the_others(tmp_path: Path) -> None:

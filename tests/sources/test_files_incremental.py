@@ -160,14 +160,16 @@ def test_a_file_that_changed_is_reloaded_or_ignored_as_asked(landing: Path, choi
     assert _ids(second) == expected
 
 
-def test_changed_files_that_are_ignored_are_warned_of(landing: Path) -> None:
+@pytest.mark.parametrize("expected", [pytest.param([4], id="beside a new file"), pytest.param([], id="alone")])
+def test_changed_files_that_are_ignored_are_warned_of(landing: Path, expected: list[int]) -> None:
     first = _run(landing)
     (landing / "b.csv").write_text("id,name\n9,nine!\n")
-    (landing / "c.csv").write_text("id,name\n4,four\n")
+    for number in expected:
+        (landing / "c.csv").write_text(f"id,name\n{number},new\n")
 
     second = _run(landing, first.state, options={"changed_files": "ignore"})
 
-    assert _ids(second) == [4]
+    assert _ids(second) == expected
     assert [warned.message for warned in second.of(Warned)] == [
         f"files that changed since they were read are ignored: {landing}/b.csv"
     ]

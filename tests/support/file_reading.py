@@ -95,7 +95,9 @@ def read_stream(
 
 
 def _messages(reader: StreamReader, spec: StreamSpec, state: State | None) -> Iterator[Message]:
-    for partition in reader.partitions(spec, state):
+    partitions = reader.partitions(spec, state)
+    yield from map(Warned, reader.warnings(spec))
+    for partition in partitions:
         for message in reader.read(spec, partition, state):
             yield message
             if isinstance(message, StateChanged):

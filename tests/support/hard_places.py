@@ -12,7 +12,7 @@ _PREAMBLE = """\
 import json, os, sys
 import pyarrow.dataset, pyarrow.parquet, duckdb
 from pathlib import Path
-import dativo_ingest.targets.duckdb, dativo_ingest.targets.parquet
+import dativo_ingest.targets.duckdb, dativo_ingest.targets.parquet, dativo_ingest.targets.delta.table
 from dativo_plugin_sdk import *
 import pyarrow as pa
 
@@ -22,6 +22,8 @@ def writer_of(kind, path, **options):
     config = TargetConfig(type=kind, connection={"path": str(path)}, options=options)
     if kind == "duckdb":
         return dativo_ingest.targets.duckdb.DuckDBWriter(config)
+    if kind == "delta":
+        return dativo_ingest.targets.delta.DeltaWriter(config)
     return dativo_ingest.targets.parquet.ParquetWriter(config)
 
 def table_of(writer, generation=0, **spec):

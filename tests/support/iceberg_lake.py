@@ -103,11 +103,11 @@ class Lake:
                 run.table.quarantine(rejected)
             return run.commit(state)
 
-    def walk(self, **options: object) -> dict[str, ConnectionTestResult | DativoError]:
+    def walk(self, name: str = "t", **options: object) -> dict[str, ConnectionTestResult | DativoError]:
         """Run the steps of a check until the first that fails, as the engine does."""
         found: dict[str, ConnectionTestResult | DativoError] = {}
         writer = self.writer()
-        for check in writer.check([self.spec(options=options)]):
+        for check in writer.check([self.spec(name, options=options)]):
             try:
                 found[check.step] = check.run()
             except DativoError as error:

@@ -56,7 +56,10 @@ class Workshop:
 
     @property
     def place(self) -> Path:
-        return self.folder / {"iceberg": "warehouse", "parquet": "lake", "duckdb": "lake.duckdb"}[self.target]
+        return (
+            self.folder
+            / {"iceberg": "warehouse", "parquet": "lake", "delta": "lake", "duckdb": "lake.duckdb"}[self.target]
+        )
 
     def job(self, source: dict[str, Any], streams: dict[str, Any], **settings: Any) -> Workshop:
         """Write the job; JSON is YAML."""
@@ -140,6 +143,14 @@ def _read_parquet(place: Path, name: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(file) for file in files]) if files else pa.table({})
 
 
+def _read_delta(place: Path, name: str) -> pa.Table:
+    from deltalake import DeltaTable
+
+    if not DeltaTable.is_deltatable(str(place / "raw" / name)):
+        return pa.table({})
+    return DeltaTable(place / "raw" / name).to_pyarrow_table()
+
+
 def _read_duckdb(place: Path, name: str) -> pa.Table:
     import duckdb
 
@@ -155,5 +166,6 @@ def _read_duckdb(place: Path, name: str) -> pa.Table:
 READERS: dict[str, Callable[[Path, str], pa.Table]] = {
     "iceberg": _read_iceberg,
     "parquet": _read_parquet,
+    "delta": _read_delta,
     "duckdb": _read_duckdb,
 }

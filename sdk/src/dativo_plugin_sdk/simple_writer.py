@@ -231,12 +231,17 @@ class _SimpleTable(TableWriter):
     def _files(self, spec: TableSpec, schema: pa.Schema) -> _Files:
         return _Files(self._writer._instance(spec, schema), spec.buffer_bytes)  # noqa: SLF001  of this module
 
+    @property
+    def _key(self) -> str:
+        """The stream and its table: a stream that goes into another table now has loaded nothing there."""
+        return f"{self._spec.state_key} in {self._spec.namespace or ''}.{self._spec.name}"
+
     def _load(self) -> _Document:
-        return _Document.from_json(self._states.load(self._spec.state_key))
+        return _Document.from_json(self._states.load(self._key))
 
     def _save(self, before: _Document, after: _Document) -> bool:
         text = replace(after, saves=before.saves + 1).to_json()
-        return self._states.save(self._spec.state_key, before.saves, text)
+        return self._states.save(self._key, before.saves, text)
 
     def _fenced(self, found: CommittedState, request: CommitRequest) -> FencedError:
         return FencedError(

@@ -141,6 +141,10 @@ class StreamReader(ABC):
         """Split what is to be read; an empty sequence says that nothing is new."""
         return [Partition(id=stream.name)]
 
+    def warnings(self, stream: StreamSpec) -> Sequence[str]:  # noqa: ARG002
+        """Give what `partitions` noticed and the report must say, also where nothing is new."""
+        return ()
+
     def acknowledge(self, stream: StreamSpec, state: State) -> None:  # noqa: B027
         """Tell the source that ``state`` is committed; the default has nobody to tell."""
 

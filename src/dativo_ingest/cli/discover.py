@@ -62,7 +62,10 @@ def discover(
         if write_assets is not None:
             from dativo_ingest.cli.scaffold import write_assets as write
 
-            for path in write(loaded, document, write_assets, force=force):
+            paths, left_out = write(loaded, document, write_assets, force=force)
+            for text in left_out:
+                talk.say(text, "warning")
+            for path in paths:
                 talk.say(f"wrote {path}")
     except Exception as error:
         if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dativo_ingest.cli.logs import Talk
 
 _SOURCES = ("csv", "json", "jsonl", "parquet", "arrow")
-_TARGETS = ("iceberg", "parquet", "duckdb")
+_TARGETS = ("iceberg", "parquet", "delta", "duckdb")
 
 
 @click.command(
@@ -53,6 +54,7 @@ def init(
     """
     from dativo_ingest.cli.new_job import Answers, guessed_name, guessed_source, guessed_warehouse, new_job
     from dativo_ingest.cli.output import emit
+    from dativo_ingest.job.model import NAME_PATTERN
 
     asking = sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -68,6 +70,8 @@ def init(
     target = settled(target, "Target", "iceberg", _TARGETS)
     warehouse = settled(warehouse, "Where it keeps its tables", guessed_warehouse(target))
     name = settled(name, "Name of the job", guessed_name(folder))
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise click.BadParameter(f"{name!r} is no job name: letters, digits, . _ and - (first a letter or digit).")
 
     talk.listen_to_libraries()
     made = new_job(Answers(name, source, path, target, warehouse, Path(folder)))

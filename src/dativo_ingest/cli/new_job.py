@@ -14,6 +14,7 @@ from dativo_ingest.cli.scaffold import (
     Files,
     StreamFound,
     contract_text,
+    distinct,
     file_name,
     flow_mapping,
     moved,
@@ -98,7 +99,8 @@ def new_job(answers: Answers) -> Made:
     if not answers.path and not (answers.folder / SAMPLE_PATH).exists():
         files.texts[SAMPLE_PATH] = SAMPLE
     try:
-        streams = _look(answers, path, sample=SAMPLE_PATH in files.texts)
+        streams, doubts = _look(answers, path, sample=SAMPLE_PATH in files.texts)
+        notes += doubts
     except DataNotFoundError as error:
         notes.append(f"{error}: the job has no contract yet; dativo discover --write-assets writes it from the data")
         streams = []
@@ -110,8 +112,8 @@ def new_job(answers: Answers) -> Made:
     return Made(files, notes)
 
 
-def _look(answers: Answers, path: str, *, sample: bool) -> list[StreamFound]:
-    """Find the streams: one for all files where they have the same columns, else one a file."""
+def _look(answers: Answers, path: str, *, sample: bool) -> tuple[list[StreamFound], list[str]]:
+    """Find the streams, one for all files where they have the same columns, else one a file, and the doubts."""
     from dativo_ingest.run.discovery import discover_job
     from dativo_ingest.run.ends import open_source
     from dativo_ingest.run.open_job import open_job
@@ -132,20 +134,22 @@ def _look(answers: Answers, path: str, *, sample: bool) -> list[StreamFound]:
         }
         (here / "job.yaml").write_text(json.dumps(probe), encoding="utf-8")  # JSON is YAML
         loaded = open_job(here / "job.yaml", {})
-        objects = [item for item in discover_job(loaded)["objects"] if item["columns"]]
+        document = discover_job(loaded)
+        objects = [item for item in document["objects"] if item["columns"]]
         shapes = {tuple(column["name"] for column in item["columns"]) for item in objects}
         with open_source(loaded) as source:
             if len(shapes) == 1:
                 name = stream_name(path)
-                return [StreamFound(name, source.reader.schema(StreamSpec(name=name)))]
-            return [
+                return [StreamFound(name, source.reader.schema(StreamSpec(name=name)))], document["warnings"]
+            streams = [
                 StreamFound(
-                    _identifier(item["name"]),
+                    name,
                     source.reader.schema(StreamSpec(name=item["name"], options={"path": item["path"]})),
                     moved(item["path"], answers.folder.resolve(), answers.folder.resolve()),
                 )
-                for item in objects
+                for item, name in zip(objects, distinct(_identifier(item["name"]) for item in objects), strict=True)
             ]
+            return streams, document["warnings"]
 
 
 def stream_name(path: str) -> str:

@@ -79,7 +79,7 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def job_paths(config: tuple[str, ...], job_dir: str | None) -> list[Path]:
-    """Give the job files that ``--config`` and ``--job-dir`` name, those of a folder sorted by name.
+    """Give the job files that ``--config`` and ``--job-dir`` name, each once, those of a folder sorted by name.
 
     Raises:
         click.UsageError: Neither is given.
@@ -92,7 +92,8 @@ def job_paths(config: tuple[str, ...], job_dir: str | None) -> list[Path]:
         return paths
     from dativo_ingest.job.load import find_jobs
 
-    return paths + find_jobs(job_dir)
+    named = {path.resolve() for path in paths}
+    return paths + [path for path in find_jobs(job_dir) if path.resolve() not in named]
 
 
 def load(path: str | Path, talk: Talk) -> LoadedJob:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _FOREVER = "forever"
 
 
-def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float:
-    """Give how long ``--wait`` waits: not at all without it."""
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Give how long ``--wait`` waits: None without it."""
     if value is None:
-        return 0.0
+        return None
     if value == _FOREVER:
         return math.inf
     try:
@@ -82,7 +82,8 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
     flag_value=_FOREVER,
     callback=_seconds,
     metavar="[SECONDS]",
-    help="Wait for another run of the same streams instead of ending with 75; without SECONDS as long as it takes.",
+    help="Wait this long for another run of the same streams, then end with 75: 0 is not at all, no SECONDS as long as "
+    "it takes; left out, the job's lease.wait_s, an hour.",
 )
 @click.option("--steal", is_flag=True, help="Take the streams over from another run, which then lands nothing.")
 @click.option("--report", metavar="PATH|-", help="Write the report as JSON, one line a job; - is stdout.")
@@ -107,7 +108,7 @@ def run(
     full_refresh: bool,
     cursor_from: str | None,
     cursor_to: str | None,
-    wait: float,
+    wait: float | None,
     steal: bool,
     report: str | None,
     progress: Any,
@@ -117,11 +118,18 @@ def run(
 
     The report ends on stdout as text, or with --report - as JSON alone. The exit code is the job's; of several jobs,
     the worst. Ctrl-C stops before the next commit, twice at once.
+
+    A run waits for another one that is at work on the same streams, and goes on from where that one stopped.
     """
     from dativo_ingest.cli.reports import Reports
     from dativo_ingest.cli.signals import stoppable
     from dativo_ingest.run.plan import RunOptions
 
+    if full_refresh and limit is not None and not dry_run:
+        raise click.UsageError(
+            "--full-refresh with --limit would replace tables by their first rows, while the state says that all are "
+            "loaded; add --dry-run, or leave one of them out."
+        )
     paths = job_paths(config, job_dir)
     options = RunOptions(
         streams=stream,

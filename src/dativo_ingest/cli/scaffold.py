@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -9,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dativo_plugin_sdk.errors import InvalidConfigError
+from dativo_plugin_sdk.errors import DataError, InvalidConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
 
@@ -24,7 +25,6 @@ _PLAIN = re.compile(r"[A-Za-z_./][\w./*-]*")
 _NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".", "..."})
 _NOT_FILE_NAME = re.compile(r"[^\w.-]+")
 _DEFAULTED = re.compile(r"(\$\{(?:env:)?[A-Za-z_]\w*:-)([^}]*)(\})")
-_PATH_KEYS = ("path", "warehouse")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,17 @@ def file_name(stream: str) -> str:
     return _NOT_FILE_NAME.sub("_", stream).strip("._") or "stream"
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """Number names that come again (``a``, ``a_2``), also where they differ in capitals only."""
+    taken: set[str] = set()
+    given = []
+    for name in names:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        given.append(next(candidate for candidate in candidates if candidate.lower() not in taken))
+        taken.add(given[-1].lower())
+    return given
+
+
 def flow_mapping(values: Mapping[str, Any]) -> str:
     """Write a small mapping on one line of YAML."""
     return "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in values.items()) + "}"
@@ -102,40 +113,63 @@ def scalar(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def write_assets(loaded: LoadedJob, document: Mapping[str, Any], folder: str, *, force: bool) -> list[Path]:
+def write_assets(
+    loaded: LoadedJob, document: Mapping[str, Any], folder: str, *, force: bool
+) -> tuple[list[Path], list[str]]:
     """Write a contract for each object of a discover document, and a job that runs them all.
 
     The job's source and target are those of the job asked, as written there: references stay references. Relative
     paths are made relative to ``folder``.
 
+    Returns:
+        The files, and what was left out because it cannot be read.
+
     Raises:
         InvalidConfigError: A file is there and differs, and ``force`` is not given.
+        DataError: There are objects, and none of them can be read.
     """
     target_folder = Path(folder)
-    streams = streams_of(loaded, document["objects"])
+    streams, left_out = streams_of(loaded, document["objects"])
+    contracts = [f"{name}{CONTRACT_ENDING}" for name in distinct(file_name(stream.name) for stream in streams)]
     files = Files(target_folder)
-    for stream in streams:
-        files.texts[f"{file_name(stream.name)}{CONTRACT_ENDING}"] = contract_text(stream)
-    files.texts["job.yaml"] = _discovered_job(loaded, streams, target_folder)
-    return files.write(force=force)
+    for stream, contract in zip(streams, contracts, strict=True):
+        files.texts[contract] = contract_text(stream)
+    files.texts["job.yaml"] = _discovered_job(loaded, streams, contracts, target_folder)
+    return files.write(force=force), left_out
 
 
-def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> list[StreamFound]:
-    """Find the schema of each object that the source can be read by; one without any column is left out."""
+def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> tuple[list[StreamFound], list[str]]:
+    """Find the schema of each object; one that cannot be read or has no column is left out, and why is told.
+
+    Raises:
+        DataError: None of them can be read.
+    """
     from dativo_ingest.run.ends import open_source
     from dativo_plugin_sdk.streams import StreamSpec
 
-    found = []
+    found: list[StreamFound] = []
+    left_out: list[str] = []
+    failure: DataError | None = None
     with open_source(loaded) as source:
         for item in objects:
             options = {"path": item["path"]} if item.get("path") else {}
-            schema = source.reader.schema(StreamSpec(name=item["name"], options=options))
+            try:
+                schema = source.reader.schema(StreamSpec(name=item["name"], options=options))
+            except DataError as error:
+                failure = error
+                left_out.append(f"{item['name']} is left out: {error}")
+                continue
             if len(schema):
                 found.append(StreamFound(item["name"], schema, item.get("path")))
-    return found
+            else:
+                left_out.append(f"{item['name']} is left out: it has no columns")
+    if failure is not None and not found:
+        raise failure
+    return found, left_out
 
 
-def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], folder: Path) -> str:
+def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], contracts: Sequence[str], folder: Path) -> str:
+    from dativo_ingest.job.load import path_keys
     from dativo_ingest.job.yaml_nodes import read_document
     from dativo_ingest.job.yaml_text import yaml_text
 
@@ -147,18 +181,24 @@ def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], folder: P
         if section.get("connector", "").partition(":")[0].endswith(".py"):
             section["connector"] = moved(section["connector"], old, new)
         if isinstance(section.get("connection"), dict):
+            keys = path_keys(getattr(loaded.job, end).connection)
             section["connection"] = {
-                key: moved(value, old, new) if key in _PATH_KEYS else value
-                for key, value in section["connection"].items()
+                key: moved(value, old, new) if key in keys else value for key, value in section["connection"].items()
             }
         job[end] = section
     job |= {key: written[key] for key in ("defaults", "limits", "secrets") if written.get(key)}
+    named = [stream.name.rsplit(".", 1)[-1] for stream in streams]
+    tables = distinct(
+        name if named.count(name) == 1 else stream.name.replace(".", "_")
+        for stream, name in zip(streams, named, strict=True)
+    )
     job["streams"] = {
         stream.name: {
             **({"path": moved(stream.path, old, new)} if stream.path else {}),
-            "contract": f"{file_name(stream.name)}{CONTRACT_ENDING}",
+            **({"table": table} if table != name else {}),
+            "contract": contract,
         }
-        for stream in streams
+        for stream, name, table, contract in zip(streams, named, tables, contracts, strict=True)
     }
     return yaml_text(job)
 

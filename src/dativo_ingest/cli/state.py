@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 def state() -> None:
     """Look at, set, forget or carry over where each stream stopped.
 
-    State lives in the target, beside the rows it belongs to; every change is a commit of its own, refused with 75 while
-    a run is at work on the stream, and with 79 where one committed in between.
+    State lives in the target, beside the rows it belongs to; every change is a commit of its own. It waits
+    a few seconds for a run that is at work on the stream, then is refused with 75, and with 79 where one committed in
+    between.
     """
 
 

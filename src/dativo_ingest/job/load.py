@@ -29,6 +29,8 @@ CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PLUGIN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _SECTIONS = ("connection", "credentials", "options")
+_SERVICES = ("http://", "https://", "thrift://")
+_SERVED = frozenset({"rest", "glue", "hive", "dynamodb", "bigquery"})
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,23 @@ class LoadedJob:
             problems.append(Problem(loc, str(item["message"]), position, error.hint, type(error)))
         return _as_invalid(error_of(problems, self._document.name), error)
 
+    def placed(self, error: BaseException) -> BaseException:
+        """Give what `parse` says of a stream's own options its position; any other error as it is."""
+        place = tuple(str(error.details.get("where", "")).split(".")) if isinstance(error, InvalidConfigError) else ()
+        if not isinstance(error, InvalidConfigError) or place[0] != "streams" or "problems" not in error.details:
+            return error
+        placed = self.explain(error, place)
+        placed.__cause__ = error
+        return placed
+
     def _place(self, base: Loc, loc: Loc) -> Loc:
         """Find the key that a connector complains of, where it reads several sections as one."""
-        if not loc or self._document.has((*base, *loc[:1])) or base[:1] not in {("source",), ("target",)}:
+        if not loc or self._document.has((*base, *loc[:1])) or base[:1] not in {("source",), ("target",), ("streams",)}:
             return (*base, *loc)
+        end = base if base[0] == "streams" else base[:1]
         for section in _SECTIONS:
-            if self._document.has((base[0], section, loc[0])):
-                return (base[0], section, *loc)
+            if self._document.has((*end, section, loc[0])):
+                return (*end, section, *loc)
         return (*base, *loc)
 
     def _written(self, base: Loc) -> Loc:
@@ -133,6 +145,13 @@ def load_job(path: str | Path, *, environ: Mapping[str, str], resolve_secret: Re
     if problems:
         raise error_of(problems, document.name)
     return LoadedJob(job, path, folder, document)
+
+
+def path_keys(connection: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the keys of a connection that are paths here: the ``warehouse`` of a catalog service is a name there."""
+    uri, kind = connection.get("uri"), connection.get("type")
+    is_served = (isinstance(uri, str) and uri.startswith(_SERVICES)) or kind in _SERVED
+    return ("path",) if is_served else ("path", "warehouse")
 
 
 def find_jobs(folder: str | Path) -> list[Path]:
@@ -210,7 +229,7 @@ def _placed(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _placed_end(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     placed = dict(section)
     if isinstance(connection := placed.get("connection"), dict):
-        placed["connection"] = _with_paths(connection, ("path", "warehouse"), folder)
+        placed["connection"] = _with_paths(connection, path_keys(connection), folder)
     connector = placed.get("connector")
     if isinstance(connector, str) and (plugin := _PLUGIN_FILE.fullmatch(connector)):
         placed["connector"] = f"{absolute_path(plugin['file'], folder)}:{plugin['name']}"

@@ -297,6 +297,13 @@ class Limits(JobModel):
 class Lease(JobModel):
     """What keeps two runs of the job from working at the same time; the fence at the commit holds without it."""
 
+    wait_s: float = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="How many seconds a run waits for another one that is at work on its streams, before it ends with "
+        "75; 0 is not at all. `dativo run --wait` goes before it.",
+    )
     ttl_s: float = Field(
         default=60,
         ge=1,
@@ -338,7 +345,7 @@ class Job(JobModel):
         default_factory=Limits, description="What a run may use."
     )
     lease: Annotated[Lease, BeforeValidator(_without_none, json_schema_input_type=Lease | None)] = Field(
-        default_factory=Lease, description="How long a run that died keeps others from its streams."
+        default_factory=Lease, description="How runs of the job keep out of each other's way."
     )
     secrets: Annotated[
         dict[str, Section], BeforeValidator(_without_none, json_schema_input_type=dict[str, Section] | None)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+_LOOK_EVERY_S = 0.5
 
 
 class ChannelClosedError(Exception):
@@ -64,10 +65,16 @@ class Channel(Generic[Item]):
             self._bytes = 0
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[Item]:
+    def items(self, while_waiting: Callable[[], None] = lambda: None) -> Iterator[Item]:
+        """Yield what is put, until the producer has finished or the channel is closed.
+
+        Args:
+            while_waiting: Called twice a second while nothing comes; what it raises ends the waiting.
+        """
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._finished or self._closed)
+                while not self._changed.wait_for(self._has_something_to_say, timeout=_LOOK_EVERY_S):
+                    while_waiting()
                 if self._closed:
                     return
                 if not self._items:
@@ -78,3 +85,6 @@ class Channel(Generic[Item]):
                 self._bytes -= size_bytes
                 self._changed.notify_all()
             yield item
+
+    def _has_something_to_say(self) -> bool:
+        return bool(self._items) or self._finished or self._closed

@@ -65,9 +65,9 @@ def check_job(
         return target.writer.check([table_spec(plan, loaded.job.name, uuid7(), budget) for plan in planned])
 
     if only in (None, "source"):
-        _walk(steps, codes, "source", lambda: open_source(loaded, mode=mode), source_checks)
+        _walk(loaded, steps, codes, "source", lambda: open_source(loaded, mode=mode), source_checks)
     if only in (None, "target"):
-        _walk(steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
+        _walk(loaded, steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
     failed = [code for code in codes if code != exit_codes.OK]
     document = {
         "schema": CHECK,
@@ -80,7 +80,8 @@ def check_job(
     return cast("dict[str, Any]", redact_document(document))
 
 
-def _walk(
+def _walk(  # noqa: PLR0913, PLR0917  the document under way and the end to walk
+    loaded: LoadedJob,
     steps: list[dict[str, Any]],
     codes: list[int],
     end: str,
@@ -92,15 +93,15 @@ def _walk(
         with opened() as made:
             checks = checks_of(made)
             steps.append(_step(end, "configuration", "ok", started_s, "configuration is valid"))
-            for document, code in _run_checks(end, checks):
+            for document, code in _run_checks(loaded, end, checks):
                 steps.append(document)
                 codes.append(code)
     except Exception as error:  # noqa: BLE001  connectors, ours or foreign, are called here
         codes.append(exit_codes.of(error))
-        steps.append(_failed(end, "configuration", started_s, error))
+        steps.append(_failed(end, "configuration", started_s, loaded.placed(error)))
 
 
-def _run_checks(end: str, checks: Sequence[Check]) -> Iterator[tuple[dict[str, Any], int]]:
+def _run_checks(loaded: LoadedJob, end: str, checks: Sequence[Check]) -> Iterator[tuple[dict[str, Any], int]]:
     failed = False
     for check in checks:
         started_s = perf_counter()
@@ -111,7 +112,7 @@ def _run_checks(end: str, checks: Sequence[Check]) -> Iterator[tuple[dict[str, A
             result = check.run()
         except Exception as error:  # noqa: BLE001  connectors, ours or foreign, are called here
             failed = True
-            yield _failed(end, check.step, started_s, error), exit_codes.of(error)
+            yield _failed(end, check.step, started_s, loaded.placed(error)), exit_codes.of(error)
             continue
         if not result.success:
             failed = True

@@ -12,7 +12,16 @@ import pyarrow as pa
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
-from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan, expand, has_glob, plan_stream, select
+from dativo_ingest.run.plan import (
+    Budget,
+    RunOptions,
+    StreamPlan,
+    expand,
+    has_glob,
+    plan_stream,
+    refuse_lost_rows,
+    select,
+)
 from dativo_ingest.run.plugin_output import plugin_output_to_stderr
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
@@ -87,24 +96,38 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
 
 
 def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, options: RunOptions) -> list[StreamPlan]:
-    """Decide what each stream asked for does; the source is asked for its names only where the job has a glob."""
+    """Decide what each stream asked for does; the source is asked for its names only where the job has a glob.
+
+    Without a target nothing is going to be written, so that streams cannot be in each other's way.
+    """
     available = source.reader.streams() if has_glob(loaded.job.streams) else {}
     streams = expand(loaded.job, available)
-    return [
-        plan_stream(
-            name,
-            streams[name][0],
-            loaded.job,
-            from_source=streams[name][1],
-            write_modes=target.writer.write_modes if target else ("append", "overwrite", "merge"),
-            can_cdc=Capability.CDC in source.reader.capabilities,
-            full_refresh=options.full_refresh,
-            can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
-            cursor_from=options.cursor_from,
-            cursor_to=options.cursor_to,
-        )
-        for name in select(streams, options.streams)
-    ]
+    wanted = select(streams, options.streams)
+
+    def planned(name: str) -> StreamPlan:
+        try:
+            return plan_stream(
+                name,
+                streams[name][0],
+                loaded.job,
+                from_source=streams[name][1],
+                write_modes=target.writer.write_modes if target else ("append", "overwrite", "merge"),
+                can_cdc=Capability.CDC in source.reader.capabilities,
+                full_refresh=options.full_refresh,
+                can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
+                cursor_from=options.cursor_from,
+                cursor_to=options.cursor_to,
+            )
+        except InvalidConfigError as error:
+            error.message = f"{loaded.locate(('streams', name))} {error.message}"
+            raise
+
+    if target is None:
+        return [planned(name) for name in wanted]
+    # Streams that this run leaves out have rows in the tables, too.
+    plans = {name: planned(name) for name in streams}
+    refuse_lost_rows(list(plans.values()))
+    return [plans[name] for name in wanted]
 
 
 def contract_of(plan: StreamPlan) -> Contract | None:

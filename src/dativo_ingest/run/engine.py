@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
+
+import pyarrow as pa
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
@@ -23,7 +25,7 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
-from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Warning_
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Waiting, Warning_
 from dativo_ingest.run.lease import Leases, lease_key
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
@@ -32,7 +34,7 @@ from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
-from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
+from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
 
 
 @dataclass
@@ -103,6 +105,8 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
             if not (source.connector.built_in and target.connector.built_in):
                 run.isolation = "none"
             plans = plan_streams(loaded, source, target, options)
+            if not plans:
+                run.fail(_no_streams(loaded), stage="setup")
             listener(RunStarted(run.run_id, loaded.job.name, tuple(plan.name for plan in plans)))
             leases = ends.enter_context(_leases(run))
             _take(run, leases, plans)
@@ -130,18 +134,26 @@ def _take(run: _Run, leases: Leases, plans: Sequence[StreamPlan]) -> None:
     options = run.options
     if options.dry_run:
         return
+    lease = run.loaded.job.lease
     taken = leases.take(
         [run.lease_key(plan) for plan in plans],
-        wait_s=options.wait_s,
+        wait_s=lease.wait_s if options.wait_s is None else options.wait_s,
         steal=options.steal,
         stop=run.stop,
-        tell=lambda text: run.emit(Warning_(None, text)),
+        tell=lambda text: run.emit(Waiting(text)),
     )
     if not taken:
         raise CancelledRunError
     if leases.warning is not None:
         run.warnings.append(leases.warning)
         run.emit(Warning_(None, leases.warning))
+
+
+def _no_streams(loaded: LoadedJob) -> InvalidConfigError:
+    return InvalidConfigError(
+        f"{loaded.locate(('streams',))} streams: the job has none, so there is nothing to run",
+        hint="name the streams to carry; dativo discover lists what the source has",
+    )
 
 
 def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target, leases: Leases) -> None:
@@ -156,7 +168,7 @@ def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target, lea
         run.cancelled = True
         document = stream_document(plan, attempt.outcome, status="cancelled")
     except Exception as error:  # noqa: BLE001  a stream is called here: its failure is its own
-        run.fail(error, stage=attempt.stage, stream=plan.name)
+        run.fail(run.loaded.placed(error), stage=attempt.stage, stream=plan.name)
         document = stream_document(plan, attempt.outcome, status="failed", error=run.errors[-1])
     run.warnings.extend(f"{plan.name}: {text}" for text in (attempt.outcome.warnings if attempt.outcome else ()))
     run.streams.append(document)
@@ -186,12 +198,17 @@ class _Attempt:
         self.stage = "plan"
         spec = stream_spec(plan, budget, parallelism=limits.parallelism)
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
+        for text in self.source.reader.warnings(spec):
+            if outcome.warn(text):
+                self.run.emit(Warning_(plan.name, text))
         if not partitions and plan.write != "overwrite":
             return outcome
 
         self.stage = "schema"
         contract = contract_of(plan)
         schema = contract.schema if contract else self.source.reader.schema(spec)
+        if plan.write == "merge":
+            schema = _with_keys(schema, plan.primary_key)
 
         self.stage = "run"
         key = self.run.lease_key(plan)
@@ -210,3 +227,9 @@ class _Attempt:
             confirm_lease=lambda: self.leases.confirm(key),
         ).run(partitions)
         return outcome
+
+
+def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:
+    """Require a value in the columns that rows are merged by: a row without one is rejected, and the others land."""
+    fields = [field.with_nullable(False) if field.name in keys else field for field in schema]  # noqa: FBT003  Arrow's
+    return pa.schema(fields).with_metadata(schema.metadata or {})

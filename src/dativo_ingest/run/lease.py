@@ -18,6 +18,7 @@ from dativo_plugin_sdk.errors import ConcurrencyError, DativoError, FencedError
 
 _BEATS = 3  # heartbeats in the time that a lease lives: one may be late
 _ASK_AGAIN_S = 0.5
+_LOOK_UP_S = 0.1  # between two looks at whether to stop waiting
 
 
 def lease_key(job: str, stream: str) -> str:
@@ -59,7 +60,7 @@ class Leases:
 
         Args:
             keys: The leases.
-            wait_s: How long to wait for another run that holds one of them; infinity waits for as long as it takes.
+            wait_s: How long to wait for other runs that hold them; infinity waits for as long as it takes.
             steal: Take them over from whoever holds them.
             stop: Ends waiting.
             tell: Told whom it waits for.
@@ -68,7 +69,7 @@ class Leases:
             False where ``stop`` was set before they were had.
 
         Raises:
-            ConcurrencyError: Another run holds one of them.
+            ConcurrencyError: Another run still holds one of them.
         """
         began_s = time.monotonic()
         stop = stop or threading.Event()
@@ -87,7 +88,7 @@ class Leases:
             if told != holder.owner.run_id:
                 told = holder.owner.run_id
                 tell(f"waiting for {_described(holder)}")
-            if stop.wait(min(_ASK_AGAIN_S, wait_s - waited_s)):
+            if _slept(min(_ASK_AGAIN_S, wait_s - waited_s), stop):
                 return False
         self._held = set(keys)
         self._thread = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
@@ -148,6 +149,20 @@ class Leases:
                 for holder in self._store.renew(sorted(self._held), self._owner, ttl_s=self._ttl_s):
                     self._lost[holder.key] = holder
                     self._held.discard(holder.key)
+
+
+def _slept(seconds: float, stop: threading.Event) -> bool:
+    """Sleep, unless told to stop; say whether that was.
+
+    Not `Event.wait`, whose lock a signal handler that sets the event would wait for in this very thread.
+    """
+    until_s = time.monotonic() + seconds
+    while not stop.is_set():
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            return False
+        time.sleep(min(left_s, _LOOK_UP_S))
+    return True
 
 
 def _held(holder: Holder, waited_s: float | None) -> ConcurrencyError:

@@ -40,6 +40,7 @@ from dativo_plugin_sdk.streams import (
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
 _SMALL_BYTES = 2**20  # batches below this are put together: a page of an API is no batch worth a row group
+_GRACE_S = 10.0  # for a reader to notice that nobody listens any more
 _MOST_WARNINGS = 50  # of a stream; the rest are counted
 _MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
 
@@ -56,6 +57,8 @@ class Totals:
     written: int = 0
     quarantined: int = 0
     skipped: int = 0
+    bad: int = 0
+    """How many of the quarantined and skipped rows broke a rule."""
     source_bytes: int = 0
     arrow_bytes: int = 0
 
@@ -182,12 +185,13 @@ class StreamRun:
         )
         thread.start()
         try:
-            for message in channel:
+            for message in channel.items(while_waiting=self._raise_if_stopped):
                 self._raise_if_stopped()
                 yield message
         finally:
             channel.close()
-            thread.join()
+            # A reader that hangs in foreign code must not hold up the end of the run: the thread dies with the process.
+            thread.join(timeout=_GRACE_S)
 
     def _read_into(self, channel: Channel[Message], partitions: Sequence[Partition], state: State | None) -> None:
         try:
@@ -258,6 +262,7 @@ class StreamRun:
     def _reject(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
+        self.totals.bad += batch.num_rows
         if self.plan.on_bad_row == "fail":
             first = batch.slice(0, 1).to_pylist()[0]
             at = f"{first['source']}:{first['line']}: " if first["source"] and first["line"] else ""
@@ -279,7 +284,7 @@ class StreamRun:
 
     def _judge(self) -> None:
         """Refuse to commit a stream with more bad rows than the job allows."""
-        bad = self.totals.quarantined + (self.totals.skipped if self.plan.on_bad_row == "skip" else 0)
+        bad = self.totals.bad
         most = self.plan.max_bad_rows
         if most is not None and bad > most:
             raise DataValidationError(

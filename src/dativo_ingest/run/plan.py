@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,8 @@ class RunOptions:
         dry_run: Read and conform, write nothing.
         full_refresh: Forget the state, and replace what incremental streams have loaded.
         mode: ``cloud`` allows no third-party code in the engine's process.
-        wait_s: How long to wait for another run of the same streams; infinity waits for as long as it takes.
+        wait_s: How long to wait for other runs of the same streams; infinity waits for as long as it takes, None for as
+            long as the job says.
         steal: Take the streams over from another run.
         cursor_from: Read only rows whose cursor is at or beyond this; the state then stays where it was.
         cursor_to: Read only rows whose cursor is below this; the state then stays where it was.
@@ -60,7 +61,7 @@ class RunOptions:
     dry_run: bool = False
     full_refresh: bool = False
     mode: str = "self_hosted"
-    wait_s: float = 0.0
+    wait_s: float | None = None
     steal: bool = False
     cursor_from: str | None = None
     cursor_to: str | None = None
@@ -99,6 +100,11 @@ class StreamPlan:
         """Say whether only a range of the cursor is read, and the state stays where it was."""
         return self.cursor_from is not None or self.cursor_to is not None
 
+    @property
+    def title(self) -> str:
+        """The table's name in messages."""
+        return f"{self.namespace}.{self.table}" if self.namespace else self.table
+
     def state_to_read_from(self, committed: State | None) -> State | None:
         """Give the state that reading resumes from: none where everything is read again."""
         return None if self.ignore_state else committed
@@ -124,14 +130,15 @@ def expand(job: Job, available: Mapping[str, Mapping[str, Any]]) -> dict[str, tu
         if not has_glob([pattern]):
             expanded[pattern] = (stream, {})
             continue
-        picked = [name for name in available if fnmatch.fnmatchcase(name, pattern)]
+        # A name of the source's own may look like a pattern: a file called ``orders[1].csv``.
+        picked = [pattern] if pattern in available else [n for n in available if fnmatch.fnmatchcase(n, pattern)]
         if not picked:
             raise DataNotFoundError(
                 f"no stream matches {pattern!r}; the source has {', '.join(sorted(available)) or 'none'}",
                 details={"pattern": pattern},
             )
         for name in picked:
-            if name not in job.streams and name not in expanded:
+            if (name == pattern or name not in job.streams) and name not in expanded:
                 expanded[name] = (stream, available[name])
     return expanded
 
@@ -240,6 +247,31 @@ def _require_range(name: str, stream: Stream, connector: str, *, can_range: bool
         )
     if not can_range:
         raise InvalidConfigError(f"{where}: the source {connector} cannot read a range (--from, --to)")
+
+
+def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:
+    """Refuse streams that would take each other's rows away.
+
+    Raises:
+        InvalidConfigError: A table that is overwritten takes another stream's rows too, or would be another's
+            quarantine table.
+    """
+    tables: dict[str, StreamPlan] = {}
+    for plan in plans:
+        other = tables.setdefault(plan.title, plan)
+        if other is not plan and "overwrite" in (plan.write, other.write):
+            raise InvalidConfigError(
+                f"streams {other.name} and {plan.name} both go into table {plan.title}, and overwriting it for one "
+                "removes the other's rows",
+                hint="give each a `table` of its own, or write: append for both and no --full-refresh",
+            )
+    for plan in plans:
+        quarantined = tables.get(f"{plan.title}__quarantine")
+        if quarantined is not None:
+            raise InvalidConfigError(
+                f"stream {quarantined.name}: {quarantined.title} is where the rejected rows of {plan.name} go",
+                hint="give one of them another `table`",
+            )
 
 
 def _default_write(mode: ReadMode, primary_key: tuple[str, ...], write_modes: Collection[WriteMode]) -> WriteMode:

@@ -85,7 +85,10 @@ def preview_job(
                 stop=threading.Event(),
                 outcome=outcome,
             )
-            run.run(source.reader.partitions(spec, None))
+            partitions = source.reader.partitions(spec, None)
+            for text in source.reader.warnings(spec):
+                outcome.warn(text)
+            run.run(partitions)
             yield Preview(
                 plan.name,
                 pa.Table.from_batches(table.rows, table.schema),

@@ -22,6 +22,8 @@ from dativo_plugin_sdk.tables import CommitRequest, PastCommit, TableWriter
 STATES = "dativo.state/1"
 HISTORY = "dativo.state_history/1"
 
+_WAIT_S = 5.0  # for a run to end: whoever moves a state by hand is looking on
+
 
 def get_states(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> dict[str, dict[str, Any]]:
     """Read what the target remembers of each stream."""
@@ -144,5 +146,5 @@ def _tables(
     with open_source(loaded) as source, open_target(loaded) as target, leases:
         plans = plan_streams(loaded, source, target, RunOptions(streams=streams))
         if moving:
-            leases.take([lease_key(job.name, plan.name) for plan in plans])
+            leases.take([lease_key(job.name, plan.name) for plan in plans], wait_s=min(_WAIT_S, job.lease.wait_s))
         yield {plan.name: target.writer.table(table_spec(plan, job.name, run_id, budget)) for plan in plans}

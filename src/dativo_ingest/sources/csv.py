@@ -24,6 +24,7 @@ from dativo_plugin_sdk import (
     Message,
     Rows,
     StreamSpec,
+    Warned,
 )
 
 _BLOCK_BYTES = 4 * 2**20  # large enough that a block's fixed costs vanish, small enough for the processor's cache
@@ -112,6 +113,11 @@ class CsvReader(FileReader[CsvOptions]):
                     first_line=line if parsed.lines is None else None,
                     lines=None if parsed.lines is None else pc.add(parsed.lines, line),
                     source_bytes=file.newly_read_bytes(),
+                )
+            if parsed.is_unclosed:
+                yield Warned(
+                    f"{file.name}:{line}: a quote that is opened here is never closed: all lines up to the end of the "
+                    "file are one rejected row"
                 )
             line += parsed.line_count
         if ends_cleanly and file.packing == "none" and options.can_be_tailed:
@@ -211,4 +217,4 @@ def _never_closed(block: Block, parser: BlockParser) -> Parsed:
     text = block.data.to_pybytes().decode(errors="replace").rstrip("\r\n")
     malformed.add(0, "a quote is opened and never closed", text)
     empty = pa.RecordBatch.from_pylist([], schema=pa.schema([(name, pa.string()) for name in parser.columns]))
-    return Parsed(empty, line_count(block.data), malformed=malformed)
+    return Parsed(empty, line_count(block.data), malformed=malformed, is_unclosed=True)

@@ -23,12 +23,16 @@ _BLANKS = " \t"  # what Arrow's parser leaves out around numbers, times and bool
 
 @dataclass
 class Parsed:
-    """What a block holds; ``lines`` is None where row and line go in step, else each row's line from 0."""
+    """What a block holds; ``lines`` is None where row and line go in step, else each row's line from 0.
+
+    ``is_unclosed`` says that it is the rest of the file, which begins with a quote that is never closed.
+    """
 
     batch: pa.RecordBatch
     line_count: int
     lines: pa.Array[Any] | None = None
     malformed: MalformedRecords | None = None
+    is_unclosed: bool = False
 
 
 class BlockParser:

@@ -208,6 +208,11 @@ class FileReader(StreamReader, Generic[Options]):
             for path, (file, start_byte, _) in run.todo.items()
         ]
 
+    def warnings(self, stream: StreamSpec) -> Sequence[str]:
+        """Give the doubts about the stream's files, and which changed ones are ignored."""
+        run = self._runs.get(stream.name)
+        return run.warnings if run else ()
+
     def read(self, stream: StreamSpec, partition: Partition, state: State | None) -> Iterator[Message]:
         """Read one file; its state follows its last row.
 
@@ -217,8 +222,6 @@ class FileReader(StreamReader, Generic[Options]):
         options = self.options_of(stream)
         run = self._runs.get(stream.name) or self._start(stream, state)
         file, start_byte, start_line = run.todo.get(partition.id) or (self._look(partition.id), 0, 1)
-        yield from map(Warned, run.warnings)
-        run.warnings = []
         followed = CursorFilter.of(stream, run.start, run.now)
         with self._opened(file, options, start_byte=start_byte, start_line=start_line) as opened:
             etag = self._store.etag(file.path)

@@ -110,7 +110,7 @@ class ParquetFiles:
             DataValidationError: A value does not fit the files' schema.
             DiskFullError: No space is left.
         """
-        for part in self._partitioning.split(_conform(batch, self._format.schema)):
+        for part in self._partitioning.split(conform(batch, self._format.schema)):
             group = self._groups.setdefault(part.folder, _Group(part.values))
             group.batches.append(part.batch)
             group.rows += part.batch.num_rows
@@ -155,7 +155,7 @@ class ParquetFiles:
     def _flush(self, folder: str) -> None:
         group = self._groups.pop(folder)
         self._held_bytes -= group.size_bytes
-        table = _sorted(pa.Table.from_batches(group.batches, self._format.schema), self._format.sort_by)
+        table = sort_rows(pa.Table.from_batches(group.batches, self._format.schema), self._format.sort_by)
         file = self._open.pop(folder, None) or self._start(folder, group.values)
         self._open[folder] = file
         file.write(table)
@@ -242,7 +242,7 @@ def _written(path: Path) -> Iterator[None]:
         raise DataValidationError(f"{path}: rows cannot be written as Parquet: {error}") from error
 
 
-def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Give the batch the files' columns, in their order and types."""
     if batch.schema.equals(schema):
         return batch
@@ -268,7 +268,7 @@ def _column(batch: pa.RecordBatch, column: pa.Field[Any]) -> pa.Array[Any]:
         ) from error
 
 
-def _sorted(table: pa.Table, sort_by: Sequence[SortKey]) -> pa.Table:
+def sort_rows(table: pa.Table, sort_by: Sequence[SortKey]) -> pa.Table:
     """Sort stably; whether a value is null is a key of its own, so that every column has its own place for nulls."""
     if not sort_by:
         return table

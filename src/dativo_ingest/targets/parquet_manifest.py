@@ -112,7 +112,16 @@ def latest(table: Path) -> Manifest:
         DataFormatError: The manifest is not one of ours.
     """
     taken = numbers(table)
-    return read(table, taken[-1]) if taken else Manifest()
+    while taken:
+        number = taken[-1]
+        try:
+            return read(table, number)
+        except DataFormatError:
+            taken = numbers(table)
+            if taken[-1:] == [number]:
+                raise
+            # Others have committed since, and shortened the version that was the newest when we looked.
+    return Manifest()
 
 
 def read(table: Path, number: int) -> Manifest:

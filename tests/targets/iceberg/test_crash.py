@@ -19,16 +19,18 @@ Die = Callable[[Lake, str, str], None]
 
 def run_and_die(folder: str, moment: str, write: Any) -> None:
     """Be a run that is killed at a moment of its commit."""
-    from dativo_ingest.targets.iceberg import embedded, quarantine, table
+    from dativo_ingest.targets.iceberg import embedded, merge, quarantine, table
 
     def die(*_: object, **__: object) -> None:
         os._exit(9)
 
-    with Lake(Path(folder)).run(NUMBERS, write=write) as run:
+    with Lake(Path(folder)).run(NUMBERS, write=write, primary_key=("id",)) as run:
         run.table.write(numbers(7, 8, 9))
         run.table.quarantine(REJECTED)
         if moment == "after the data files":
-            table.stage_snapshot = die
+            table.stage_snapshot = table.stage_delta = die
+        elif moment == "after the delete files":
+            merge._Unchanged = die
         elif moment == "after the manifests":
             embedded.EmbeddedCatalog.commit_table = die
         elif moment == "after the metadata file":
@@ -81,7 +83,7 @@ def die() -> Any:
 
 
 @pytest.mark.parametrize("moment", BEFORE_THE_COMMIT)
-@pytest.mark.parametrize("write", ["append", "overwrite"])
+@pytest.mark.parametrize("write", ["append", "overwrite", "merge"])
 def test_a_crash_before_the_commit_leaves_the_table_as_it_was(lake: Lake, moment: str, write: Any, die: Die) -> None:
     lake.load(numbers(1), state={"at": 1})
 
@@ -91,9 +93,26 @@ def test_a_crash_before_the_commit_leaves_the_table_as_it_was(lake: Lake, moment
     with lake.run(None) as run:
         assert run.before.state == {"at": 1}
     assert lake.rows("t__quarantine").num_rows == 0
-    lake.load(numbers(7, 8, 9), rejected=REJECTED, state={"at": 9}, write=write)
-    assert lake.values() == ([1, 7, 8, 9] if write == "append" else [7, 8, 9])
+    lake.load(numbers(7, 8, 9), rejected=REJECTED, state={"at": 9}, write=write, primary_key=("id",))
+    assert lake.values() == ([7, 8, 9] if write == "overwrite" else [1, 7, 8, 9])
     assert lake.rows("t__quarantine").num_rows == 1
+
+
+@pytest.mark.parametrize("moment", ["after the delete files", *BEFORE_THE_COMMIT])
+def test_a_merge_that_dies_before_its_commit_has_deleted_nothing_and_is_done_by_the_next_run(
+    lake: Lake, moment: str, die: Die
+) -> None:
+    ids = [*range(7, 30)]
+    lake.load(numbers(*ids), state={"at": 1})
+
+    die(lake, moment, "merge")
+
+    assert lake.values() == ids
+    with lake.table() as table:
+        assert len(table.snapshots()) == 1
+    receipt = lake.load(numbers(7, 8, 9, 30), state={"at": 9}, write="merge", primary_key=("id",))
+    assert (receipt.inserted, receipt.updated) == (1, 3)
+    assert lake.values() == [*ids, 30]
 
 
 @pytest.mark.parametrize("moment", BEFORE_THE_COMMIT)

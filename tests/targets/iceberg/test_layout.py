@@ -156,6 +156,18 @@ def test_a_table_of_a_dotted_namespace_is_found_where_it_is_expected(lake: Lake)
         assert catalog.list_tables("raw.app.eu") == [("raw", "app", "eu", "t")]
 
 
+@pytest.mark.parametrize(
+    ("namespace", "name"), [("raw", ".."), ("raw", "."), ("raw", "a/b"), ("raw/eu", "t"), ("raw", "\0")]
+)
+def test_a_name_that_would_lead_out_of_its_folder_is_refused(lake: Lake, namespace: str, name: str) -> None:
+    lake.namespace = namespace
+
+    with pytest.raises(InvalidConfigError, match="cannot be a folder of the warehouse"):
+        lake.load(numbers(1), name=name)
+
+    assert isinstance([*lake.walk(name=name).values()][-1], InvalidConfigError)
+
+
 def test_statistics_let_readers_skip_files(lake: Lake) -> None:
     lake.load(numbers(1, 2, 3))
     lake.load(numbers(100, 200))

@@ -16,10 +16,13 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.io.pyarrow import (
     PyArrowFileIO,
+    _read_deletes,
+    _task_to_record_batches,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
 )
+from pyiceberg.manifest import ManifestWriter, ManifestWriterV2
 from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
 from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
@@ -42,6 +45,22 @@ SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (_SnapshotProducer._clean_all_uncommitted, "self"),
     (_SnapshotProducer._commit, "self"),
     (_SnapshotProducer.append_data_file, "self, data_file"),
+    (_SnapshotProducer._process_manifests, "self, manifests"),
+    (_SnapshotProducer._summary, "self, snapshot_properties={}"),
+    (_SnapshotProducer.new_manifest_output, "self"),
+    (_SnapshotProducer.new_manifest_writer, "self, spec"),
+    (ManifestWriterV2.__init__, "self, spec, schema, output_file, snapshot_id, avro_compression"),
+    (ManifestWriter.add_entry, "self, entry"),
+    (ManifestWriter.to_manifest_file, "self"),
+    (_read_deletes, "io, data_file"),
+    (
+        _task_to_record_batches,
+        (
+            "io, task, bound_row_filter, projected_schema, table_schema, projected_field_ids, positional_deletes, "
+            "case_sensitive, name_mapping=None, partition_spec=None, format_version=2, "
+            "downcast_ns_timestamp_to_us=None, dictionary_columns=()"
+        ),
+    ),
     (Transaction._stage, "self, updates, requirements=()"),
     (Transaction._rebuild_snapshot_updates, "self"),
     (Transaction._register_snapshot_producer, "self, producer"),
@@ -115,8 +134,27 @@ def test_the_first_try_requires_that_the_branch_has_not_moved() -> None:
 def test_manifests_are_built_from_the_hooks_that_the_target_overrides() -> None:
     text = source_of(_SnapshotProducer._manifests)
 
-    for hook in ("_build_delete_files_partition_predicate()", "_deleted_entries()", "_existing_manifests"):
+    hooks = (
+        "_build_delete_files_partition_predicate()",
+        "_deleted_entries()",
+        "_existing_manifests",
+        "_process_manifests(",
+    )
+    for hook in hooks:
         assert f"self.{hook}" in text
+
+
+def test_a_manifest_tells_what_it_is_about_by_its_content_and_its_metadata() -> None:
+    assert "content=self.content()" in source_of(ManifestWriter.to_manifest_file)
+    assert "metadata=self._meta" in source_of(ManifestWriter.new_writer)
+    assert '"content": "data"' in source_of(ManifestWriterV2._meta.fget)
+
+
+def test_rows_of_a_file_are_read_in_their_order_and_none_is_left_out() -> None:
+    text = source_of(_task_to_record_batches)
+
+    assert "fragment_scanner.to_batches()" in text  # in order; `scan_batches` would not be
+    assert "filter=pyarrow_filter if not positional_deletes else None" in text
 
 
 def test_the_creating_transaction_requires_that_the_table_does_not_exist() -> None:
@@ -124,7 +162,16 @@ def test_the_creating_transaction_requires_that_the_table_does_not_exist() -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["_snapshot_id", "_parent_snapshot_id", "_deleted_data_files", "_transaction", "_io", "_added_data_files"]
+    "name",
+    [
+        "_snapshot_id",
+        "_parent_snapshot_id",
+        "_deleted_data_files",
+        "_transaction",
+        "_io",
+        "_added_data_files",
+        "_compression",
+    ],
 )
 def test_producers_keep_what_the_target_reads(name: str) -> None:
     assert name in source_of(_SnapshotProducer) + source_of(_SnapshotProducer.__mro__[1])

@@ -70,6 +70,21 @@ def test_partitions_and_an_overwrite_land(rest: Lake) -> None:
     assert receipt.deleted == 20
 
 
+def test_a_merge_lands_beside_a_foreign_append(rest: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.load(numbers(*range(20)), options={"partition_by": ["bucket(4, id)"]})
+
+    def append() -> None:
+        with rest.table() as table:
+            table.append(pa.Table.from_batches([numbers(30)]))
+
+    before_a_commit(monkeypatch, RestCatalog, append)
+
+    receipt = rest.load(numbers(7, 30, 40), write="merge", primary_key=("id",))
+
+    assert (receipt.inserted, receipt.updated) == (1, 2)
+    assert rest.values() == [*range(20), 30, 40]
+
+
 def test_of_two_runs_with_one_generation_one_lands(rest: Lake) -> None:
     rest.load(numbers(1))
 

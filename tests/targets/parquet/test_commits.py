@@ -201,6 +201,24 @@ def test_old_manifests_keep_their_number_and_history_only(table, request_of, lak
     assert documents[0]["commit"]["commit_id"] == "commit-0"
 
 
+def test_a_reader_overtaken_by_commits_reads_the_newest_version(table, request_of, lake, monkeypatch):
+    folder = lake / "raw/orders"
+    load(table, request_of)
+    numbers = parquet_manifest.numbers
+
+    def overtaken(where):
+        monkeypatch.setattr(parquet_manifest, "numbers", numbers)
+        seen = numbers(where)
+        for generation in (1, 2, 3):  # the version just seen is history by now
+            load(table, request_of, generation=generation)
+        return seen
+
+    monkeypatch.setattr(parquet_manifest, "numbers", overtaken)
+    manifest = parquet_manifest.latest(folder)
+
+    assert manifest.number == 4
+
+
 def test_a_broken_manifest_is_a_format_error_and_never_an_empty_table(table, request_of, lake):
     load(table, request_of)
     (lake / "raw/orders/_manifests" / f"{1:020d}.json").write_text("{")

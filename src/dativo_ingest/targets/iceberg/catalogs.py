@@ -13,7 +13,7 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
 )
 
-from dativo_ingest.targets.iceberg.config import DATABASE
+from dativo_ingest.targets.iceberg.config import DATABASE, DEFAULT_NAMESPACE
 from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_plugin_sdk import InvalidConfigError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from dativo_ingest.targets.iceberg.config import IcebergConfig
+    from dativo_plugin_sdk import TableSpec
 
 REQUEST_TIMEOUT_S = 60.0
 """How long a REST catalog may think before an answer; pyiceberg by itself waits for ever."""
@@ -90,12 +91,29 @@ def namespace_of(text: str) -> tuple[str, ...]:
     """Split a dotted namespace.
 
     Raises:
-        InvalidConfigError: A part is empty.
+        InvalidConfigError: A part is empty, or cannot be a folder of the warehouse.
     """
     parts = tuple(text.split("."))
     if not all(parts):
         raise InvalidConfigError(f"target.namespace {text!r}: a part of it is empty")
+    for part in parts:
+        _refuse_ways("namespace", part)
     return parts
+
+
+def identifier_of(spec: TableSpec) -> tuple[str, ...]:
+    """Give a table's namespace, level by level, and its name.
+
+    Raises:
+        InvalidConfigError: A part cannot be a folder of the warehouse: a table called ``..`` would lie outside of it.
+    """
+    _refuse_ways("table", spec.name)
+    return (*namespace_of(spec.namespace or DEFAULT_NAMESPACE), spec.name)
+
+
+def _refuse_ways(what: str, name: str) -> None:
+    if name in {".", ".."} or "/" in name or "\0" in name:
+        raise InvalidConfigError(f"{what} {name!r} cannot be a folder of the warehouse; name it without slashes")
 
 
 def find_table(catalog: Catalog, identifier: tuple[str, ...]) -> Table | None:

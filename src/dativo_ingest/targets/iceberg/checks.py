@@ -113,18 +113,19 @@ class Checks:
 
     def _existing_tables(self) -> ConnectionTestResult:
         from dativo_ingest.targets.iceberg import layout  # noqa: PLC0415
-        from dativo_ingest.targets.iceberg.catalogs import find_table  # noqa: PLC0415
+        from dativo_ingest.targets.iceberg.catalogs import find_table, identifier_of  # noqa: PLC0415
 
         catalog = self._connection.to_read()
         there, missing = [], []
         for spec in self._tables:
             options = self._options_of(spec)
-            table = find_table(catalog, _identifier(spec)) if catalog is not None else None
+            identifier = identifier_of(spec)
+            table = find_table(catalog, identifier) if catalog is not None else None
             if table is None:
                 missing.append(spec.name)
                 continue
             there.append(spec.name)
-            name = ".".join(_identifier(spec))
+            name = ".".join(identifier)
             layout.require_same_partitioning(options.partition_by, table.schema(), table.spec(), name)
             layout.require_same_sorting(options.sort_by, table.schema(), table.sort_order(), name)
         said = [f"{', '.join(there)} exists"] if there else []
@@ -164,10 +165,10 @@ class Checks:
         from pyiceberg.io import load_file_io  # noqa: PLC0415
         from pyiceberg.table.locations import load_location_provider  # noqa: PLC0415
 
-        from dativo_ingest.targets.iceberg.catalogs import find_table  # noqa: PLC0415
+        from dativo_ingest.targets.iceberg.catalogs import find_table, identifier_of  # noqa: PLC0415
 
         for spec in self._tables:
-            table = find_table(catalog, _identifier(spec))
+            table = find_table(catalog, identifier_of(spec))
             if table is not None:
                 locations = load_location_provider(table.location(), table.properties)
                 name = f"dativo-probe-{uuid.uuid4()}.parquet"
@@ -180,10 +181,6 @@ class Checks:
 
 def _is_http(config: IcebergConfig) -> bool:
     return (config.connection.uri or "").startswith("http")
-
-
-def _identifier(spec: TableSpec) -> tuple[str, ...]:
-    return (*(spec.namespace or DEFAULT_NAMESPACE).split("."), spec.name)
 
 
 def _nearest(folder: Path) -> Path:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
     from dativo_ingest.targets.iceberg.file_schema import FileSchema
+    from dativo_ingest.targets.iceberg.merge_keys import KeyLog
 
 MAX_OPEN_FILES = 64
 """How many partitions may have a file open at once."""
@@ -61,6 +62,7 @@ class DataFiles:
         buffer_bytes: How much Arrow data may wait here.
         target_bytes: About how large a file gets.
         stream_bytes: What the stream of an open file holds.
+        log: Takes note of the rows' keys and places; None where nothing asks for them.
     """
 
     def __init__(  # noqa: PLR0913  what a table's layout consists of
@@ -75,6 +77,7 @@ class DataFiles:
         buffer_bytes: int,
         target_bytes: int,
         stream_bytes: int,
+        log: KeyLog | None = None,
     ) -> None:
         self._io = io
         self._name = name
@@ -88,6 +91,7 @@ class DataFiles:
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
         self._open_limit_bytes = buffer_bytes // 4
         self._stream_bytes = stream_bytes
+        self._log = log
         self._mixed = _Buffer()
         self._parts: dict[PartitionValues, _Buffer] = {}
         self._parts_bytes = 0
@@ -102,6 +106,8 @@ class DataFiles:
             return
         self.rows += batch.num_rows
         converted = self._shape.convert(batch)
+        if self._log is not None:
+            converted = self._log.number(converted)
         if self._partitioner is None:
             self._add((), converted)
             if self._parts[()].size_bytes >= self._row_group_bytes:
@@ -160,7 +166,8 @@ class DataFiles:
             return
         for table in self._row_groups(batches):
             file = self._file(values)
-            file.write(self._sort(table) if self._sort is not None else table)
+            ordered = self._sort(table) if self._sort is not None else table
+            file.write(self._log.note(file.path, ordered) if self._log is not None else ordered)
             if file.size_bytes >= self._target_bytes:
                 self._close(values)
         self._close_some(but=values)

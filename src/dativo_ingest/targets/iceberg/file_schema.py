@@ -100,6 +100,11 @@ class FileSchema:
         return converted
 
 
+def arrow_type(table: IcebergType) -> Any:
+    """Give the Arrow type of a primitive Iceberg type's values in a file; decimals and fixed have their own."""
+    return _CANONICAL[type(table)]
+
+
 def _file_field(field: Any, table: NestedField) -> pa.Field[Any]:
     return pa.field(
         field.name, _file_type(field.type, table.field_type), field.nullable, {_FIELD_ID: str(table.field_id).encode()}

@@ -40,7 +40,7 @@ class _Source:
             column = column.cast(pa.binary())
         elif isinstance(column, pa.ExtensionArray):
             column = column.storage
-        return _stored(self.transform.pyarrow_transform(self.type)(column))
+        return as_stored(self.transform.pyarrow_transform(self.type)(column))
 
 
 class Partitioner:
@@ -94,7 +94,7 @@ def _decode(code: int, sizes: Sequence[int], values: Sequence[Sequence[Any]]) ->
     return tuple(reversed(found))
 
 
-def _stored(values: pa.Array[Any]) -> pa.Array[Any]:
+def as_stored(values: pa.Array[Any]) -> pa.Array[Any]:
     """Give values as Iceberg stores them: dates as days, times and timestamps as microseconds."""
     if pa.types.is_date32(values.type):
         return values.cast(pa.int32())

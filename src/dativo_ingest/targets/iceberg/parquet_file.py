@@ -59,18 +59,19 @@ def data_file(  # noqa: PLR0913  the parts of a manifest entry
         stats_columns=compute_statistics_plan(options.schema, dict(options.properties)),
         parquet_column_mapping=parquet_path_to_id_mapping(options.schema),
     )
-    return DataFile.from_args(
+    described = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
         file_format=FileFormat.PARQUET,
         partition=Record(*partition),
         file_size_in_bytes=size_bytes,
         sort_order_id=options.sort_order_id if sorted_ else None,
-        spec_id=options.spec_id,
         equality_ids=None,
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
+    described.spec_id = options.spec_id
+    return described
 
 
 class ParquetFile:

@@ -1,4 +1,4 @@
-"""Snapshots that land only while the state they build on is the table's state: appends, and replacing all rows.
+"""Snapshots that land only while the state they build on is the table's state: appends, replacing all rows, and merges.
 
 pyiceberg rebases a commit that met another one and tries again by itself. Two runs of one job would so both land. The
 hook it calls before each new try, ``_validate_concurrency``, is where the fence stands; the first try is fenced by the
@@ -9,6 +9,7 @@ commit are used in this module, and ``tests/targets/iceberg/test_private_api.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pyiceberg.exceptions import ValidationException
@@ -19,19 +20,41 @@ from pyiceberg.manifest import (
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
+    ManifestWriterV2,
 )
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AssertDefaultSpecId
 from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
 from pyiceberg.utils.properties import property_as_bool
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Transaction
+    from pyiceberg.table import Table, Transaction
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import UpdatesAndRequirements
 
 Fence: TypeAlias = "Callable[[TableMetadata], None]"
 """Raises `FenceBrokenError` where a table has moved on so that a commit must not land on it."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What a merge does to a table.
+
+    Attributes:
+        files: Data files that come.
+        deletes: Files of position deletes that come.
+        removed: Paths of data and delete files that go.
+        still_fits: Raises a `ValidationException` where a table has moved on so that this is not right any more.
+        inserted: How many keys are new.
+        updated: How many were there.
+    """
+
+    files: Sequence[DataFile]
+    deletes: Sequence[DataFile]
+    removed: frozenset[str]
+    still_fits: Callable[[Table], None]
+    inserted: int
+    updated: int
 
 
 MERGE_MANIFESTS = "commit.manifest-merge.enabled"
@@ -86,17 +109,8 @@ class FencedReplace(_Fenced, _SnapshotProducer["FencedReplace"]):
             for entry in manifest.fetch_manifest_entry(self._io, discard_deleted=True):
                 self._deleted_data_files.add(entry.data_file)  # delete files too: the summary's totals count them
                 if manifest.content == ManifestContent.DATA:
-                    removed.append(self._as_deleted(entry))
+                    removed.append(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
         return removed
-
-    def _as_deleted(self, entry: ManifestEntry) -> ManifestEntry:
-        return ManifestEntry.from_args(
-            status=ManifestEntryStatus.DELETED,
-            snapshot_id=self._snapshot_id,
-            sequence_number=entry.sequence_number,
-            file_sequence_number=entry.file_sequence_number,
-            data_file=entry.data_file,
-        )
 
     @property
     def removed_rows(self) -> int | None:
@@ -106,7 +120,152 @@ class FencedReplace(_Fenced, _SnapshotProducer["FencedReplace"]):
         return sum(file.record_count for file in self._deleted_data_files)
 
 
-Producer: TypeAlias = FencedAppend | FencedMergeAppend | FencedReplace
+class _DeletesWriter(ManifestWriterV2):
+    """Writes a manifest of delete files, which pyiceberg has no writer for."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+class FencedRowDelta(_Fenced, _SnapshotProducer["FencedRowDelta"]):
+    """Adds data files and files of position deletes, and removes files that were written anew, in one snapshot."""
+
+    delta: Delta
+
+    def _validate_concurrency(self) -> None:
+        super()._validate_concurrency()
+        self.delta.still_fits(self._transaction._table)  # noqa: SLF001
+
+    def _build_delete_files_partition_predicate(self) -> None:
+        """Nothing is pruned: files are found by their paths."""
+
+    def _parents(self) -> list[ManifestFile]:
+        if self._parent_snapshot_id is None:
+            return []
+        snapshot = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        return snapshot.manifests(self._io) if snapshot is not None else []
+
+    def _live(self, manifest: ManifestFile) -> list[ManifestEntry]:
+        return manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+
+    def _removed(self, entry: ManifestEntry) -> bool:
+        return entry.data_file.file_path in self.delta.removed
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        self._deleted_data_files.clear()
+        gone = []
+        for manifest in self._parents() if self.delta.removed else []:
+            for entry in filter(self._removed, self._live(manifest)):
+                self._deleted_data_files.add(entry.data_file)
+                if manifest.content == ManifestContent.DATA:
+                    gone.append(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
+        return gone
+
+    def _existing_manifests(self) -> list[ManifestFile]:
+        kept = []
+        for manifest in self._parents():
+            if not (manifest.has_added_files() or manifest.has_existing_files()):
+                continue
+            entries = self._live(manifest) if self.delta.removed else []
+            if not any(map(self._removed, entries)):
+                kept.append(manifest)
+                continue
+            left = [
+                _with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id)
+                for entry in entries
+                if not self._removed(entry)
+            ]
+            gone = [
+                _with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id)
+                for entry in filter(self._removed, entries)
+                if manifest.content == ManifestContent.DELETES  # data files: `_deleted_entries`
+            ]
+            if left or gone:
+                kept.append(self._write(manifest.content, manifest.partition_spec_id, [*left, *gone]))
+        return kept
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """Put the manifests of the new delete files before the others."""
+        by_spec: dict[int, list[ManifestEntry]] = {}
+        for file in self.delta.deletes:
+            entry = ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=self._snapshot_id,
+                sequence_number=None,
+                file_sequence_number=None,
+                data_file=file,
+            )
+            by_spec.setdefault(file.spec_id, []).append(entry)
+        added = [self._write(ManifestContent.DELETES, spec_id, entries) for spec_id, entries in by_spec.items()]
+        return [*added, *manifests]
+
+    def _write(self, content: ManifestContent, spec_id: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
+        spec = self.spec(spec_id)
+        if content == ManifestContent.DATA:
+            writer: Any = self.new_manifest_writer(spec)
+        else:
+            output = self.new_manifest_output()
+            writer = _DeletesWriter(spec, self.schema(), output, self._snapshot_id, self._compression)
+        with writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        manifest: ManifestFile = writer.to_manifest_file()
+        return manifest
+
+    def _summary(self, snapshot_properties: dict[str, str] | None = None) -> Summary:
+        """Count delete files too, each in the partition of its own spec."""
+        metadata = self._transaction.table_metadata
+        specs, schema = metadata.specs(), metadata.schema()
+        collector = SnapshotSummaryCollector()
+        for file in (*self._added_data_files, *self.delta.deletes):
+            collector.add_file(file, schema, specs[file.spec_id])
+        for file in self._deleted_data_files:
+            collector.remove_file(file, schema, specs[file.spec_id])
+        before = metadata.snapshot_by_id(self._parent_snapshot_id) if self._parent_snapshot_id is not None else None
+        return update_snapshot_summaries(
+            Summary(operation=self._operation, **collector.build(), **(snapshot_properties or {})),
+            before.summary if before is not None else None,
+        )
+
+
+def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
+    return ManifestEntry.from_args(
+        status=status,
+        snapshot_id=snapshot_id,
+        sequence_number=entry.sequence_number,
+        file_sequence_number=entry.file_sequence_number,
+        data_file=entry.data_file,
+    )
+
+
+Producer: TypeAlias = FencedAppend | FencedMergeAppend | FencedReplace | FencedRowDelta
+
+
+def stage_delta(transaction: Transaction, delta: Delta, *, fence: Fence, summary: Mapping[str, str]) -> FencedRowDelta:
+    """Put a fenced snapshot into a transaction that adds and deletes rows.
+
+    Args:
+        transaction: The transaction, which already holds the changes of schema and properties.
+        delta: What goes and what comes.
+        fence: Asked before each new try.
+        summary: Properties of the snapshot.
+    """
+    producer = FencedRowDelta(
+        operation=Operation.OVERWRITE if delta.deletes or delta.removed else Operation.APPEND,
+        transaction=transaction,
+        io=transaction._table.io,  # noqa: SLF001
+        snapshot_properties=dict(summary),
+    )
+    producer.fence = fence
+    producer.delta = delta
+    for file in delta.files:
+        producer.append_data_file(file)
+    producer.commit()
+    return producer
 
 
 def stage_snapshot(

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
 from dativo_ingest.targets.iceberg import layout
-from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, namespace_of
-from dativo_ingest.targets.iceberg.config import DEFAULT_NAMESPACE, IcebergOptions
+from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, identifier_of
+from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
+from dativo_ingest.targets.iceberg.merge import Merge
+from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
 from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
+    Delta,
     FenceBrokenError,
     discard_manifests,
     require_spec,
     stage,
+    stage_delta,
     stage_snapshot,
 )
 from dativo_ingest.targets.iceberg.quarantine import Quarantine
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 3
 """How often a commit begins anew after pyiceberg's own tries to rebase it are used up."""
+_MERGE_ATTEMPTS = 6
+"""The same for a merge, which also begins anew where somebody changed the files that it is about."""
 _LOOKS = 3
 _LOOK_AGAIN_S = 1.0
 _STATE_IN_SUMMARY_BYTES = 4096
@@ -88,12 +94,13 @@ class IcebergTable(TableWriter):
         self._connection = connection
         self._spec = spec
         self._options = options
-        self._namespace = namespace_of(spec.namespace or DEFAULT_NAMESPACE)
-        self._identifier = (*self._namespace, spec.name)
+        self._identifier = identifier_of(spec)
+        self._namespace = self._identifier[:-1]
         self._name = ".".join(self._identifier)
         self._opened: _Opened | None = None
         self._files: DataFiles | None = None
         self._rejected: DataFiles | None = None
+        self._merge: Merge | None = None
         self._keep_files = False  # set while a commit may have landed: its files are the table's then
 
     def load_state(self) -> CommittedState:
@@ -130,20 +137,41 @@ class IcebergTable(TableWriter):
             transaction, said = self._stage_table(wanted), [f"created table {self._name}"]
         else:
             transaction, said = self._stage_changes(table, wanted)
+        metadata, io = transaction.table_metadata, transaction._table.io  # noqa: SLF001  a staged table has no other
+        log = self._key_log(schema, metadata.schema()) if self._spec.write == "merge" else None
+        run_id, buffer_bytes = self._spec.run_id, self._spec.buffer_bytes
         with translated(f"opening {self._name}"):
             self._files = open_files(
-                transaction.table_metadata,
-                transaction._table.io,  # noqa: SLF001  a staged table is not given otherwise
-                schema,
-                self._options,
-                run_id=self._spec.run_id,
-                buffer_bytes=self._spec.buffer_bytes,
+                metadata, io, schema, self._options, run_id=run_id, buffer_bytes=buffer_bytes, log=log
             )
+        if log is not None:
+            self._merge = Merge(log, metadata, io, self._options, run_id=run_id, buffer_bytes=buffer_bytes)
         return said
 
+    def _key_log(self, incoming: pa.Schema, schema: Schema) -> KeyLog:
+        """Make ready to note keys.
+
+        Raises:
+            SchemaValidationError: Rows cannot be told apart, or a merged row would lose values that the stream lacks.
+        """
+        lacking = [field.name for field in schema.fields if field.name not in incoming.names]
+        if lacking:
+            raise SchemaValidationError(
+                f"{self._name} has columns that the stream lacks ({', '.join(lacking)}): rows that are merged would "
+                "lose what is in them",
+                hint="add them to the stream, or drop them from the table",
+            )
+        return KeyLog(key_columns(self._spec.primary_key, incoming, schema, self._name))
+
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take rows."""
+        """Take rows.
+
+        Raises:
+            DataValidationError: A row to be merged has no key, or a value is none that Iceberg can hold.
+        """
         assert self._files is not None, "write() before open()"  # noqa: S101  the engine's order of calls
+        if self._merge is not None:
+            require_keys(batch, self._spec.primary_key, self._name)
         self._files.write(batch)
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
@@ -165,9 +193,10 @@ class IcebergTable(TableWriter):
         quarantine = self._quarantine()
         state = request.next_state(self._spec.run_id, quarantine.pointer(rejected, request.commit_id))
         text = state.to_json()
-        for attempt in range(_ATTEMPTS):
+        attempts = _ATTEMPTS if self._merge is None else _MERGE_ATTEMPTS
+        for attempt in range(attempts):
             table = self._current(request, quarantine)
-            receipt = self._try(table, request, text, files, last=attempt == _ATTEMPTS - 1)
+            receipt = self._try(table, request, text, files, last=attempt == attempts - 1)
             if receipt is not None:
                 break
         assert receipt is not None  # noqa: S101  the last attempt raises
@@ -181,6 +210,8 @@ class IcebergTable(TableWriter):
         for files in (self._files, self._rejected):
             if files is not None:
                 files.discard()
+        if self._merge is not None:
+            self._merge.discard()
 
     def _quarantine(self) -> Quarantine:
         return Quarantine(self._connection.to_write(), self._namespace, self._spec)
@@ -292,7 +323,8 @@ class IcebergTable(TableWriter):
         """Commit once, with pyiceberg's own tries to rebase; None says that it did not land and may be tried again."""
         with translated(f"committing to {self._name}"):
             transaction = self._transaction(table)
-            producer = self._fill(transaction, request, state, files)
+            delta = self._merge.plan(table, files) if self._merge is not None else None
+            producer = self._fill(transaction, request, state, delta or files)
         self._keep_files = True
         try:
             transaction.commit_transaction()
@@ -307,6 +339,8 @@ class IcebergTable(TableWriter):
             if not self._landed_after_all(request, error):
                 self._refused(producer)
                 raise as_dativo_error(error, f"committing to {self._name}") from error
+        if delta is not None:
+            return _merged(request, producer, delta)
         return _receipt(request, producer, files, replaced=self._replaces)
 
     def _refused(self, producer: Producer) -> None:
@@ -341,7 +375,7 @@ class IcebergTable(TableWriter):
         return CreateTableTransaction(table)
 
     def _fill(
-        self, transaction: Transaction, request: CommitRequest, state: str, files: Sequence[DataFile]
+        self, transaction: Transaction, request: CommitRequest, state: str, files: Sequence[DataFile] | Delta
     ) -> Producer:
         transaction.set_properties({self._spec.state_key: state})
         summary = {
@@ -364,6 +398,8 @@ class IcebergTable(TableWriter):
                 if opened.changes[0] and before.current_schema_id != metadata.current_schema_id:
                     raise FenceBrokenError("the schema was changed")
 
+        if isinstance(files, Delta):
+            return stage_delta(transaction, files, fence=fence, summary=summary)
         return stage_snapshot(transaction, files, replace=self._replaces, fence=fence, summary=summary)
 
     def _landed(self, request: CommitRequest) -> bool:
@@ -427,4 +463,18 @@ def _receipt(request: CommitRequest, producer: Producer, files: Sequence[DataFil
         deleted=removed if replaced else 0,
         bytes_written=sum(file.file_size_in_bytes for file in files),
         files=len(files),
+    )
+
+
+def _merged(request: CommitRequest, producer: Producer, delta: Delta) -> Receipt:
+    written = [*delta.files, *delta.deletes]
+    return Receipt(
+        commit_id=request.commit_id,
+        generation=request.expected_generation + 1,
+        snapshot_id=str(producer.snapshot_id),
+        inserted=delta.inserted,
+        updated=delta.updated,
+        deleted=0,
+        bytes_written=sum(file.file_size_in_bytes for file in written),
+        files=len(written),
     )

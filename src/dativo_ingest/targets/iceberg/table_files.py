@@ -16,13 +16,14 @@ from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions
 from dativo_ingest.targets.iceberg.sorting import Sorter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
     from pyiceberg.io import FileIO
     from pyiceberg.table.metadata import TableMetadata
 
     from dativo_ingest.targets.iceberg.config import IcebergOptions
+    from dativo_ingest.targets.iceberg.merge_keys import KeyLog
 
 COMPRESSION = "write.parquet.compression-codec"
 TARGET_FILE_BYTES = "write.target-file-size-bytes"
@@ -55,8 +56,27 @@ def format_options(metadata: TableMetadata, options: IcebergOptions) -> FileForm
     )
 
 
+def namer(metadata: TableMetadata, run_id: str, suffix: str = ".parquet") -> Callable[[str], str]:
+    """Give what makes up the location of the next file in a partition's folder."""
+    locations = load_location_provider(metadata.location, metadata.properties)
+    numbers = count()
+
+    def name(folder: str) -> str:
+        file = f"{run_id}-{next(numbers):05d}-{uuid.uuid4()}{suffix}"
+        return locations.new_data_location(f"{folder}/{file}" if folder else file)
+
+    return name
+
+
 def open_files(  # noqa: PLR0913  what a table's files depend on
-    metadata: TableMetadata, io: FileIO, incoming: pa.Schema, options: IcebergOptions, *, run_id: str, buffer_bytes: int
+    metadata: TableMetadata,
+    io: FileIO,
+    incoming: pa.Schema,
+    options: IcebergOptions,
+    *,
+    run_id: str,
+    buffer_bytes: int,
+    log: KeyLog | None = None,
 ) -> DataFiles:
     """Make ready to write rows of the schema ``incoming`` into files of a table.
 
@@ -67,19 +87,13 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         options: What the job says.
         run_id: Begins the names of the files.
         buffer_bytes: How much Arrow data may wait to be written.
+        log: Takes note of the rows' keys and places.
     """
     schema, spec = metadata.schema(), metadata.spec()
     order = metadata.sort_order_by_id(metadata.default_sort_order_id)
-    locations = load_location_provider(metadata.location, metadata.properties)
-    numbers = count()
-
-    def name(folder: str) -> str:
-        file = f"{run_id}-{next(numbers):05d}-{uuid.uuid4()}.parquet"
-        return locations.new_data_location(f"{folder}/{file}" if folder else file)
-
     return DataFiles(
         io=io,
-        name=name,
+        name=namer(metadata, run_id),
         shape=FileSchema.of(incoming, schema),
         options=format_options(metadata, options),
         partitioner=None if spec.is_unpartitioned() else Partitioner(spec, schema),
@@ -87,6 +101,7 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         buffer_bytes=buffer_bytes,
         target_bytes=_target_bytes(metadata.properties, options),
         stream_bytes=_STREAM_BYTES if metadata.location.startswith(("file:", "/")) else _UPLOAD_BYTES,
+        log=log,
     )
 
 

@@ -27,7 +27,7 @@ class IcebergWriter(StreamWriter):
     """
 
     delivery: ClassVar[Delivery] = "exactly_once"
-    write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
+    write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite", "merge"})
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)
