@@ -109,3 +109,14 @@ def test_history_lists_commits(job: Path, invoke: Invoke) -> None:
     document = json.loads(done.stdout)
     assert document["schema"] == "dativo.state_history/1"
     assert [commit["rows"] for commit in document["streams"]["orders"]["commits"]] == [0, 2]
+
+
+def test_a_state_made_with_another_source_is_warned_of(job: Path, invoke: Invoke) -> None:
+    (job.parent / "orders.csv").rename(job.parent / "moved.csv")
+    job.write_text(job.read_text().replace("orders.csv", "moved.csv"))
+
+    ran = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+    again = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+
+    assert "dativo state reset --stream orders" in ran["warnings"][0]
+    assert again["warnings"] == []

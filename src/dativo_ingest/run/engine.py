@@ -35,6 +35,7 @@ from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
+from dativo_plugin_sdk.tables import CommittedState
 
 
 @dataclass
@@ -198,7 +199,10 @@ class _Attempt:
         self.stage = "plan"
         spec = stream_spec(plan, budget, parallelism=limits.parallelism)
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
-        for text in self.source.reader.warnings(spec):
+        for text in [
+            *_of_another_source(plan, outcome.before, self.source.reader.fingerprint(spec)),
+            *self.source.reader.warnings(spec),
+        ]:
             if outcome.warn(text):
                 self.run.emit(Warning_(plan.name, text))
         if not partitions and plan.write != "overwrite":
@@ -227,6 +231,17 @@ class _Attempt:
             confirm_lease=lambda: self.leases.confirm(key),
         ).run(partitions)
         return outcome
+
+
+def _of_another_source(plan: StreamPlan, before: CommittedState, now: str | None) -> list[str]:
+    """Warn of a state that was made with another source than the one it is going to be read on from."""
+    if now is None or before.source_fingerprint in {None, now} or plan.state_to_read_from(before.state) is None:
+        return []
+    text = (
+        "the committed state was made with another source, whose path or connection was another one; reading goes on "
+        f"from it. If the data is not the same: dativo state reset --stream {plan.name}"
+    )
+    return [text]
 
 
 def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:

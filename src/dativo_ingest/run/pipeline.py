@@ -25,6 +25,7 @@ from dativo_ingest.steps.conform import conform
 from dativo_ingest.steps.quarantine import to_quarantine
 from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.fingerprints import schema_fingerprint
 from dativo_plugin_sdk.streams import (
     Message,
     Partition,
@@ -309,12 +310,17 @@ class StreamRun:
     def _commit(self, table: TableWriter) -> None:
         before = self.outcome.before
         state = before.state if self._keeps_state else self._state
+        source = before.source_fingerprint if self._keeps_state else self.reader.fingerprint(self.spec)
+        schema = schema_fingerprint(self._schema)
         self.outcome.receipt = table.commit(
             CommitRequest(
                 commit_id=uuid7(),
                 expected_generation=before.generation,
                 state=state,
                 committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                source_fingerprint=source,
+                schema_fingerprint=schema,
+                schema_version=before.schema_version + (schema != before.schema_fingerprint),
             )
         )
         self.outcome.after = state

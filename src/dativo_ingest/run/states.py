@@ -130,6 +130,8 @@ def _move(table: TableWriter, state: State | None) -> dict[str, Any]:
             expected_generation=before.generation,
             state=state,
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            schema_fingerprint=before.schema_fingerprint,
+            schema_version=before.schema_version,
         )
     )
     return asdict(table.load_state())

@@ -49,6 +49,7 @@ from dativo_plugin_sdk import (
     Warned,
     parse,
 )
+from dativo_plugin_sdk.fingerprints import fingerprint
 
 Options = TypeVar("Options", bound=FileOptions)
 _SAMPLE_BYTES = 2**20
@@ -156,6 +157,10 @@ class FileReader(StreamReader, Generic[Options]):
                 }
             )
         return DiscoveryResult(objects, metadata={"path": self._connection.path}, warnings=warnings)
+
+    def fingerprint(self, stream: StreamSpec) -> str | None:
+        """Know the source by its path: files that lie elsewhere count as new."""
+        return fingerprint(self.options_of(stream).path or self._connection.path)
 
     def streams(self) -> Mapping[str, Mapping[str, Any]]:
         """Give one stream per file, named by the file's stem."""
