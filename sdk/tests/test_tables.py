@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pytest
 
-from dativo_plugin_sdk import CommitRequest, CommittedState, PluginExecutionError, Receipt, StreamWriter, TableWriter
+from dativo_plugin_sdk import (
+    CommitRequest,
+    CommittedState,
+    DataFormatError,
+    PluginExecutionError,
+    Receipt,
+    StreamWriter,
+    TableWriter,
+)
 
 
 class PlainTable(TableWriter):
@@ -31,3 +41,22 @@ def test_a_table_that_says_nothing_of_deletes_refuses_them() -> None:
 
     assert caught.value.hint is not None
     assert not StreamWriter.deletes_rows
+
+
+def test_a_committed_state_is_read_as_it_was_written() -> None:
+    state = CommittedState(
+        3, {"at": 1}, "c", "r", "2026-01-01T00:00:00Z", {"n": 1}, source_fingerprint="s", schema_version=2
+    )
+
+    assert CommittedState.from_json(state.to_json()) == state
+
+
+def test_a_state_of_an_earlier_release_has_no_fingerprints() -> None:
+    state = CommittedState.from_json(json.dumps({"version": 1, "generation": 2, "state": {"at": 1}}))
+
+    assert (state.generation, state.source_fingerprint, state.schema_version) == (2, None, 0)
+
+
+def test_a_state_of_a_later_release_is_refused() -> None:
+    with pytest.raises(DataFormatError, match="version 2, this release reads 1"):
+        CommittedState.from_json(json.dumps({"version": 2, "generation": 2}))

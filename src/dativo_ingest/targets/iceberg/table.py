@@ -18,6 +18,7 @@ from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_erro
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
+from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
     Delta,
     FenceBrokenError,
@@ -39,7 +40,7 @@ from dativo_plugin_sdk import (
     ResourceNotFoundError,
     SchemaValidationError,
 )
-from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableSpec, TableWriter
+from dativo_plugin_sdk.tables import CommitRequest, CommittedState, PastCommit, Receipt, TableSpec, TableWriter
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -121,6 +122,20 @@ class IcebergTable(TableWriter):
         state = self._state_of(table.metadata)
         self._quarantine().publish(state, str(table.metadata.table_uuid))
         return state
+
+    keeps_history = True
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits that the snapshots tell of: the current one and those before it that are not expired."""
+        catalog = self._connection.to_read()
+        table = find_table(catalog, self._identifier) if catalog is not None else None
+        if table is None:
+            return []
+        newest = self._state_of(table.metadata)
+        found = past_commits(table.metadata, self._spec.state_key)
+        if newest.generation and not (found and found[0].commit_id == newest.commit_id):
+            found.insert(0, PastCommit(**vars(newest)))  # its snapshot is expired
+        return found
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Get ready for batches of ``schema``; the namespace is created when missing."""
@@ -389,6 +404,7 @@ class IcebergTable(TableWriter):
             "dativo.commit-id": request.commit_id,
             "dativo.run-id": self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
+            STREAM: self._spec.state_key,
         }
         if len(state) <= _STATE_IN_SUMMARY_BYTES:
             summary[self._spec.state_key] = state
