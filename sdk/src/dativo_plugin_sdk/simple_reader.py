@@ -221,6 +221,8 @@ def _config_of(stream: StreamSpec, config: SourceConfig) -> SourceConfig:
     incremental = dict(config.incremental)
     if stream.mode == "incremental" and stream.cursor is not None:
         incremental.setdefault("cursor_field", stream.cursor)
+    bounds = {"cursor_from": stream.cursor_from, "cursor_to": stream.cursor_to}
+    incremental |= {key: bound for key, bound in bounds.items() if bound is not None}
     engine = {**config.engine, "options": {**config.engine.get("options", {}), **options}}
     return config.model_copy(
         update={"objects": [stream.name], "options": options, "engine": engine, "incremental": incremental}

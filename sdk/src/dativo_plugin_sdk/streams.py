@@ -38,6 +38,10 @@ class StreamSpec:
     """About how large a batch should be; a single row may be larger."""
     parallelism: int = 1
     """How many threads the reader may keep busy."""
+    cursor_from: str | None = None
+    """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
+    cursor_to: str | None = None
+    """Read only rows whose cursor is below this."""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,14 @@ class CommittedState:
 
 
 @dataclass(frozen=True)
+class PastCommit(CommittedState):
+    """A commit of a stream, as its table's history tells; what it does not tell is None."""
+
+    rows: int | None = None
+    """How many rows the commit added; rows that it merged count too."""
+
+
+@dataclass(frozen=True)
 class CommitRequest:
     """What one commit must carry beside the rows written since `TableWriter.open`."""
 
@@ -155,9 +163,20 @@ class TableWriter(ABC):
     Nothing is visible to readers of the table before ``commit``. Without ``open`` a commit moves the state alone.
     """
 
+    keeps_history: ClassVar[bool] = False
+    """Whether `history` knows commits before the newest one."""
+
     @abstractmethod
     def load_state(self) -> CommittedState:
         """Read what the target remembers of this stream; a table that does not exist remembers nothing."""
+
+    def history(self) -> Sequence[CommittedState]:
+        """List this stream's commits as far as the target knows them, the newest first; `PastCommit` tells more.
+
+        The default knows the newest one alone.
+        """
+        newest = self.load_state()
+        return [newest] if newest.generation else []
 
     @abstractmethod
     def open(self, schema: pa.Schema) -> Sequence[str]:

@@ -76,7 +76,7 @@ class FileReader(StreamReader, Generic[Options]):
     """The format's own options, a subclass of `FileOptions`."""
     declares_types: ClassVar[bool] = False
     """Whether a file says itself what its columns are, so that nothing is inferred."""
-    capabilities = frozenset({Capability.INCREMENTAL, Capability.PARTITIONED})
+    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.PARTITIONED})
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
@@ -231,7 +231,7 @@ class FileReader(StreamReader, Generic[Options]):
         with self._opened(file, options, start_byte=start_byte, start_line=start_line) as opened:
             etag = self._store.etag(file.path)
             for message in self.read_file(opened, stream, options):
-                if followed is not None and isinstance(message, Rows):
+                if followed is not None and isinstance(message, Rows | Rejected):
                     yield from followed.split(message)
                 else:
                     yield message
