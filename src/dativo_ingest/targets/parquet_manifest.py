@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from dativo_ingest.targets.filesystem import as_dativo_error, make_folder, sync, translated
 from dativo_ingest.targets.parquet_files import DataFile
-from dativo_plugin_sdk import CommitStateUnknownError, CommittedState, DataFormatError
+from dativo_plugin_sdk import CommitStateUnknownError, CommittedState, DataFormatError, PastCommit
 
 FOLDER = "_manifests"
 _NAME = re.compile(r"(?P<number>\d{20})\.json")
@@ -44,7 +44,10 @@ class Manifest:
     replaced: tuple[str, ...] = ()
     states: Mapping[str, str] = field(default_factory=dict)
     commit: Mapping[str, Any] = field(default_factory=dict)
-    """Whose commit this version is: ``commit_id``, ``run_id``, ``state_key``, ``generation``, ``committed_at``."""
+    """Whose commit this version is: ``commit_id``, ``run_id``, ``state_key``, ``generation``, ``committed_at``.
+
+    And what it did: ``rows_added``, ``rows_deleted``.
+    """
 
     def state(self, key: str) -> CommittedState:
         """Give what is remembered of one stream."""
@@ -152,6 +155,34 @@ def read(table: Path, number: int) -> Manifest:
             details={"path": str(path)},
             hint="restore the file; without it nothing tells which data files are live",
         ) from error
+
+
+def commits(table: Path, state_key: str) -> list[PastCommit]:
+    """List a stream's commits, the newest first, without their states: old manifests do not keep them.
+
+    Raises:
+        DataFormatError: A manifest is not one of ours.
+    """
+    found = []
+    for number in reversed(numbers(table)):
+        path = _path(table, number)
+        with translated(path):
+            text = path.read_text(encoding="utf-8")
+        try:
+            commit = json.loads(text)["commit"]
+            if commit["state_key"] == state_key:
+                found.append(
+                    PastCommit(
+                        generation=commit["generation"],
+                        commit_id=commit["commit_id"],
+                        run_id=commit["run_id"],
+                        committed_at=commit["committed_at"],
+                        rows=commit.get("rows_added"),
+                    )
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataFormatError(f"{path}: not a manifest of a Dativo table", details={"path": str(path)}) from error
+    return found
 
 
 def publish(table: Path, manifest: Manifest, token: str) -> bool:
