@@ -15,12 +15,27 @@ from dativo_ingest.targets.iceberg import IcebergWriter
 from dativo_plugin_sdk import TargetConfig
 from dativo_plugin_sdk.tables import CommitRequest, Receipt, StreamWriter, TableSpec
 
-TABLE = "raw.t"
-
 
 def iceberg(folder: Path) -> IcebergWriter:
     """Give the Iceberg target with its embedded catalog."""
-    return IcebergWriter(TargetConfig(type="iceberg", connection={"warehouse": str(folder)}, credentials={}, options={}))
+    return IcebergWriter(
+        TargetConfig(type="iceberg", connection={"warehouse": str(folder)}, credentials={}, options={})
+    )
+
+
+def delta(folder: Path) -> StreamWriter:
+    """Give the Delta target."""
+    from dativo_ingest.targets.delta import DeltaWriter  # noqa: PLC0415  deltalake is imported only where it is used
+
+    return DeltaWriter(TargetConfig(type="delta", connection={"path": str(folder)}, credentials={}, options={}))
+
+
+def duckdb(folder: Path) -> StreamWriter:
+    """Give the DuckDB target."""
+    from dativo_ingest.targets.duckdb import DuckDBWriter  # noqa: PLC0415  duckdb is imported only where it is used
+
+    place = {"path": str(folder / "out.duckdb")}
+    return DuckDBWriter(TargetConfig(type="duckdb", connection=place, credentials={}, options={}))
 
 
 def load(  # noqa: PLR0913  what a run consists of

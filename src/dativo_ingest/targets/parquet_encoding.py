@@ -29,6 +29,14 @@ _COUNTED = (
 )
 """Kinds of types whose distinct values pyarrow counts."""
 
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 
 def is_sample(table: pa.Table) -> bool:
     """Say whether these are enough rows to decide by."""
@@ -51,10 +59,12 @@ def dictionary_paths(table: pa.Table) -> list[str]:
 
 def _is_distinct(column: Any) -> bool:
     if isinstance(column.type, pa.BaseExtensionType):
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks], type=column.type.storage_type)
+        storage: Any = column.type.storage_type
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], type=storage)
     if not any(is_kind(column.type) for is_kind in _COUNTED):
         return False
-    return 2 * pc.count_distinct(column, mode="only_valid").as_py() > len(column) - column.null_count
+    distinct: int = pc.count_distinct(column, mode="only_valid").as_py()
+    return 2 * distinct > len(column) - int(column.null_count)
 
 
 def _paths(name: str, data_type: Any) -> Iterator[str]:
@@ -66,7 +76,7 @@ def _paths(name: str, data_type: Any) -> Iterator[str]:
     elif pa.types.is_map(data_type):
         yield from _paths(f"{name}.key_value.key", data_type.key_type)
         yield from _paths(f"{name}.key_value.value", data_type.item_type)
-    elif pa.types.is_nested(data_type):
+    elif any(is_kind(data_type) for is_kind in _LISTS):
         yield from _paths(f"{name}.list.element", data_type.value_type)
     else:
         yield name

@@ -1,4 +1,4 @@
-"""Rows of many groups that wait on disk, in a file without a name, until their groups are large enough to be written."""
+"""Rows of many groups that wait on disk, in a file without a name, until each group can be written in one go."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Spill(Generic[Group]):
         """Read a group's rows in the order they came; no more can be added then."""
         with _translated():
             self._writer.close()
-            with pa.OSFile(self._path) as file, pa.ipc.open_file(file) as reader:
+            with pa.OSFile(self._path, mode="rb") as file, pa.ipc.open_file(file) as reader:
                 for index in self._batches[group]:
                     yield reader.get_batch(index)
 

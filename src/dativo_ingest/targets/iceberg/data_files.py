@@ -205,7 +205,7 @@ class DataFiles:
             self._drain()
 
     def _is_ripe(self, part: _Buffer) -> bool:
-        """Say whether a partition has about a row group, or seems to get no more rows and has the better part of one."""
+        """Say whether a partition is worth a row group: has half of one, or gets no more rows and is not tiny."""
         if part.last_round == self._round:
             return 2 * part.size_bytes >= self._row_group_bytes
         return 32 * part.size_bytes >= self._row_group_bytes

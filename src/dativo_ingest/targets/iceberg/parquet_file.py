@@ -113,7 +113,7 @@ class ParquetFile:
                 stream,
                 arrow_schema,
                 compression=options.codec,
-                use_dictionary=list(dictionaries),
+                use_dictionary=list(dictionaries),  # type: ignore[arg-type]  # the stubs lack the list
                 store_decimal_as_integer=True,  # Iceberg spec, Appendix A: decimals of up to 18 digits are integers
                 write_page_index=False,
             )
