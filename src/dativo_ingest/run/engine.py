@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
-
-import pyarrow as pa
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
@@ -222,8 +220,6 @@ class _Attempt:
         self.stage = "schema"
         contract = contract_of(plan)
         schema = contract.schema if contract else self.source.reader.schema(spec)
-        if plan.write == "merge":
-            schema = _with_keys(schema, plan.primary_key)
 
         self.stage = "run"
         key = self.run.lease_key(plan)
@@ -282,9 +278,3 @@ def _of_another_source(plan: StreamPlan, before: CommittedState, now: str | None
         f"from it. If the data is not the same: dativo state reset --stream {plan.name}"
     )
     return [text]
-
-
-def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:
-    """Require a value in the columns that rows are merged by: a row without one is rejected, and the others land."""
-    fields = [field.with_nullable(False) if field.name in keys else field for field in schema]  # noqa: FBT003  Arrow's
-    return pa.schema(fields).with_metadata(schema.metadata or {})
