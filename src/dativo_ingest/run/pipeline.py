@@ -70,6 +70,8 @@ class StreamOutcome:
     before: CommittedState = field(default_factory=CommittedState)
     totals: Totals = field(default_factory=Totals)
     receipt: Receipt | None = None
+    committed: CommittedState | None = None
+    """What the target remembers since the commit."""
     after: State | None = None
     schema_changes: Sequence[str] = ()
     unsaid: int = 0
@@ -318,17 +320,17 @@ class StreamRun:
         state = before.state if self._keeps_state else self._state
         source = before.source_fingerprint if self._keeps_state else self.reader.fingerprint(self.spec)
         schema = schema_fingerprint(self._landing.table)
-        self.outcome.receipt = table.commit(
-            CommitRequest(
-                commit_id=uuid7(),
-                expected_generation=before.generation,
-                state=state,
-                committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                source_fingerprint=source,
-                schema_fingerprint=schema,
-                schema_version=before.schema_version + (schema != before.schema_fingerprint),
-            )
+        request = CommitRequest(
+            commit_id=uuid7(),
+            expected_generation=before.generation,
+            state=state,
+            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            source_fingerprint=source,
+            schema_fingerprint=schema,
+            schema_version=before.schema_version + (schema != before.schema_fingerprint),
         )
+        self.outcome.receipt = table.commit(request)
+        self.outcome.committed = request.next_state(self.run_id)
         self.outcome.after = state
         if state is not None and not self._keeps_state:
             self.reader.acknowledge(self.spec, state)
