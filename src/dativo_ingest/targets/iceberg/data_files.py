@@ -246,12 +246,12 @@ class DataFiles:
                 self._close(values)
 
     def _row_groups(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-        """Cut rows into tables of at most a row group's bytes; a single batch may be larger."""
+        """Cut rows into tables of a row group's bytes, or as much more as the last batch brings."""
         waiting = _Buffer()
         for batch in batches:
-            if waiting.size_bytes and waiting.size_bytes + batch.nbytes > self._row_group_bytes:
-                yield pa.Table.from_batches(waiting.take())
             waiting.add(batch)
+            if waiting.size_bytes >= self._row_group_bytes:
+                yield pa.Table.from_batches(waiting.take())
         if waiting.size_bytes:
             yield pa.Table.from_batches(waiting.take())
 
