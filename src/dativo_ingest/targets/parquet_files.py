@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dativo_ingest.targets.filesystem import make_folder, sync, translated
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 from dativo_ingest.targets.parquet_partitions import Partitioning
 from dativo_ingest.targets.sort_order import SortKey
 from dativo_plugin_sdk import DataValidationError, SchemaValidationError
@@ -100,6 +101,7 @@ class ParquetFiles:
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
         self._held_bytes = 0
+        self._dictionaries = Dictionaries()
         self._paths: list[Path] = []  # of every file ever begun
         self._finished: list[DataFile] = []
 
@@ -156,19 +158,19 @@ class ParquetFiles:
         group = self._groups.pop(folder)
         self._held_bytes -= group.size_bytes
         table = sort_rows(pa.Table.from_batches(group.batches, self._format.schema), self._format.sort_by)
-        file = self._open.pop(folder, None) or self._start(folder, group.values)
+        file = self._open.pop(folder, None) or self._start(folder, group.values, table)
         self._open[folder] = file
         file.write(table)
         if file.size_bytes >= self._format.target_bytes:
             self._close(folder)
 
-    def _start(self, folder: str, values: Mapping[str, str | None]) -> _OpenFile:
+    def _start(self, folder: str, values: Mapping[str, str | None], table: pa.Table) -> _OpenFile:
         if len(self._open) >= _MOST_OPEN_FILES:
             self._close(next(iter(self._open)))
         make_folder(self._folder / folder)
         path = self._folder / folder / f"{self._token}-{len(self._paths)}.parquet"
         self._paths.append(path)
-        return _OpenFile(path, self._format, values)
+        return _OpenFile(path, self._format, values, self._dictionaries.paths(table))
 
     def _close(self, folder: str) -> None:
         file = self._open[folder]
@@ -191,7 +193,9 @@ class _Group:
 class _OpenFile:
     """One file in the making; ``path`` is the name it will have."""
 
-    def __init__(self, path: Path, file_format: FileFormat, values: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, path: Path, file_format: FileFormat, values: Mapping[str, str | None], dictionaries: list[str]
+    ) -> None:
         self.path = path
         self.values = values
         self.rows = 0
@@ -201,6 +205,7 @@ class _OpenFile:
                 self._sink,
                 file_format.schema,
                 compression=file_format.compression,
+                use_dictionary=dictionaries,  # type: ignore[arg-type]  # the stubs lack the list
                 sorting_columns=_sorting_columns(file_format),
             )
 

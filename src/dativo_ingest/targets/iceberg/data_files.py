@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_ingest.targets.iceberg.grouping import Partitioner, PartitionValues
 from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions, ParquetFile
-from dativo_ingest.targets.parquet_encoding import dictionary_paths, is_sample
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 from dativo_ingest.targets.spill import Spill
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class DataFiles:
         self._parts_bytes = 0
         self._round = 0
         self._spill: Spill[PartitionValues] | None = None
-        self._dictionaries: Sequence[str] | None = None
+        self._dictionaries = Dictionaries()
         self._open: dict[PartitionValues, ParquetFile] = {}  # in the order of their last use
         self._finished: list[DataFile] = []
         self.paths: list[str] = []
@@ -262,19 +262,10 @@ class DataFiles:
             path = self._name(folder)
             self.paths.append(path)
             file = ParquetFile(
-                self._io, path, self._shape.arrow, self._options, values, dictionaries=self._dictionaries_for(table)
+                self._io, path, self._shape.arrow, self._options, values, dictionaries=self._dictionaries.paths(table)
             )
         self._open[values] = file
         return file
-
-    def _dictionaries_for(self, table: pa.Table) -> Sequence[str]:
-        """Decide once for the whole run which columns have dictionaries, as soon as there are rows enough."""
-        if self._dictionaries is not None:
-            return self._dictionaries
-        found = dictionary_paths(table)
-        if is_sample(table):
-            self._dictionaries = found
-        return found
 
     def _close_some(self, but: PartitionValues) -> None:
         """Close files until what they hold is within its share, the one first that was not used for longest."""
