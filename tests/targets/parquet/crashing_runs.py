@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from dativo_ingest.targets import parquet_manifest
 from dativo_ingest.targets.parquet import ParquetWriter
+from dativo_ingest.targets.parquet_local import LocalTable
 from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
 
 ROWS = 500 if "every-step" in sys.argv else 50_000
@@ -54,7 +55,7 @@ def problems(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> li
     """Compare the table with what it must be: ``clean`` also asks that no other file is left."""
     found: list[str] = []
     folder = lake / name
-    manifest = parquet_manifest.latest(folder)
+    manifest = parquet_manifest.latest(LocalTable(folder))
     generation = manifest.state("dativo.state.j/s").generation
     if clean and generation != goal:
         found.append(f"generation {generation}, not {goal}")
