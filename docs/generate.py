@@ -32,7 +32,7 @@ from dativo_plugin_sdk import errors
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 REGION = re.compile(r"(<!-- generated: (?P<name>[\w.:]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-JOB_MODELS = ("Job", "Source", "Target", "Defaults", "Stream", "Limits")
+JOB_MODELS = ("Job", "Source", "Target", "Defaults", "Stream", "Limits", "Lease")
 
 
 def main() -> int:

@@ -12,8 +12,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from dativo_plugin_sdk import DataError
-from dativo_plugin_sdk.cursor import cursor_from_json, cursor_to_json, higher, split_by_cursor
+from dativo_plugin_sdk import DataError, InvalidConfigError
+from dativo_plugin_sdk.cursor import (
+    cursor_bound,
+    cursor_from_json,
+    cursor_to_json,
+    higher,
+    rows_in_range,
+    split_by_cursor,
+)
 
 
 @given(values=st.lists(st.none() | st.integers(-9, 9)), after=st.none() | st.integers(-9, 9))
@@ -108,3 +115,36 @@ def test_the_higher_of_two_values(one: int | None, other: int | None, expected: 
 
     assert found is not None
     assert found.as_py() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "first", "end", "expected"),
+    [
+        pytest.param([1, 2, 3, 4], pa.int64(), "2", "4", [1, 2], id="the beginning is in it, the end is not"),
+        pytest.param([1, None, 3], pa.int64(), None, "9", [0, 2], id="null is in no range"),
+        pytest.param([1.0, float("nan"), 3.0], pa.float64(), "0", None, [0, 2], id="nor is NaN"),
+        pytest.param(["1", "x", "3"], pa.int64(), "1", None, [0, 2], id="nor is what is not of the type"),
+        pytest.param(["2026-01-01", "2026-02-01"], pa.date32(), "2026-01-15", None, [1], id="dates"),
+        pytest.param(["9.99", "10.00"], pa.decimal128(12, 2), "10", None, [1], id="decimals are no text"),
+        pytest.param(["a", "b"], pa.string(), None, "b", [0], id="text"),
+    ],
+)
+def test_rows_of_a_range(values: Any, kind: Any, first: str | None, end: str | None, expected: list[int]) -> None:
+    bounds = [cursor_bound(text, kind, column="c") for text in (first, end)]
+
+    found = rows_in_range(pa.array(values), kind, *bounds)
+
+    assert found.to_pylist() == expected
+
+
+@pytest.mark.parametrize("text", ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T01:00:00+01:00"])
+def test_a_bound_without_a_zone_is_utc(text: str) -> None:
+    found = cursor_bound(text, pa.timestamp("us", "UTC"), column="at")
+
+    assert found is not None
+    assert found.as_py() == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_bound_that_is_no_value_of_the_column_is_refused() -> None:
+    with pytest.raises(InvalidConfigError, match="'soon' is no timestamp"):
+        cursor_bound("soon", pa.timestamp("us", "UTC"), column="at")

@@ -127,6 +127,21 @@ def test_the_streams_options_go_before_the_sources() -> None:
     assert seen[0].incremental == {"cursor_field": "at"}
 
 
+def test_a_reader_is_told_the_range_that_it_shall_read() -> None:
+    seen: list[SourceConfig] = []
+
+    class Reader(BaseReader):
+        capabilities = frozenset({Capability.CURSOR_RANGE})
+
+        def extract(self, state_manager: Any = None) -> Iterator[Any]:
+            seen.append(self.source_config)
+            yield [{"id": 1}]
+
+    read_all(reader_of(Reader), StreamSpec(name="orders", mode="incremental", cursor="id", cursor_from="5"))
+
+    assert seen[0].incremental == {"cursor_field": "id", "cursor_from": "5"}
+
+
 class OldReader(BaseReader):
     """As written before there was a version, a check, a discovery or state."""
 

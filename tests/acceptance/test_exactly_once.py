@@ -90,6 +90,17 @@ def test_of_two_runners_started_together_the_rows_land_once(each_target: Worksho
     processes = [workshop.start() for _ in range(2)]
     codes = sorted(process.wait(timeout=200) for process in processes)
 
+    assert codes == [0, 0]  # the second waits, and finds nothing new
+    assert_the_rows_are_there_once(workshop, 200_000)
+
+
+def test_of_two_runners_without_leases_the_rows_land_once(each_target: Workshop) -> None:
+    workshop = prepare(each_target, 200_000)
+    (workshop.folder / ".dativo").write_text("in the way of the folder: no lease can be kept")
+
+    processes = [workshop.start() for _ in range(2)]
+    codes = sorted(process.wait(timeout=200) for process in processes)
+
     assert codes in ([0, 79], [0, 0])
     assert_the_rows_are_there_once(workshop, 200_000)
 

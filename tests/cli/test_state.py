@@ -71,3 +71,52 @@ def test_a_stream_that_is_not_in_the_job_is_a_configuration_error(job: Path, inv
 
     assert done.exit_code == 78
     assert "orders" in done.stderr
+
+
+def test_what_export_prints_import_takes(job: Path, tmp_path: Path, invoke: Invoke) -> None:
+    exported = invoke("state", "export", "-c", job, "--stream", "orders")
+    (tmp_path / "states.json").write_text(exported.stdout)
+    invoke("state", "reset", "-c", job, "--yes")
+
+    done = invoke("state", "import", "-c", job, tmp_path / "states.json")
+    again = invoke("state", "import", "-c", job, "-", stdin=exported.stdout)
+    ran = invoke("run", "-c", job, "--report", "-")
+
+    assert states(done.stdout)["orders"]["state"] == states(exported.stdout)["orders"]["state"]
+    assert states(again.stdout)["orders"]["generation"] == states(done.stdout)["orders"]["generation"] == 3
+    assert json.loads(ran.stdout)["status"] == "no_data"
+
+
+def test_import_refuses_another_jobs_states_without_force(job: Path, invoke: Invoke) -> None:
+    document = json.loads(invoke("state", "export", "-c", job).stdout) | {"job": "other"}
+
+    refused = invoke("state", "import", "-c", job, "-", stdin=json.dumps(document))
+    forced = invoke("state", "import", "-c", job, "--force", "-", stdin=json.dumps(document))
+
+    assert (refused.exit_code, forced.exit_code) == (78, 0)
+    assert "--force" in refused.stderr
+
+
+def test_import_wants_json(job: Path, invoke: Invoke) -> None:
+    assert invoke("state", "import", "-c", job, "-", stdin="nothing").exit_code == 2
+
+
+def test_history_lists_commits(job: Path, invoke: Invoke) -> None:
+    invoke("state", "reset", "-c", job, "--yes")
+
+    done = invoke("state", "history", "-c", job)
+
+    document = json.loads(done.stdout)
+    assert document["schema"] == "dativo.state_history/1"
+    assert [commit["rows"] for commit in document["streams"]["orders"]["commits"]] == [0, 2]
+
+
+def test_a_state_made_with_another_source_is_warned_of(job: Path, invoke: Invoke) -> None:
+    (job.parent / "orders.csv").rename(job.parent / "moved.csv")
+    job.write_text(job.read_text().replace("orders.csv", "moved.csv"))
+
+    ran = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+    again = json.loads(invoke("run", "-c", job, "--report", "-").stdout)
+
+    assert "dativo state reset --stream orders" in ran["warnings"][0]
+    assert again["warnings"] == []

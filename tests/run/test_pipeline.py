@@ -1,6 +1,7 @@
 """What the pipeline promises, whatever the reader says and whenever it fails."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -213,6 +214,20 @@ def test_nothing_new_commits_nothing() -> None:
 
     assert outcome.receipt is None
     assert table.commits == 0
+
+
+def test_the_state_counts_the_schemas_that_rows_have_had() -> None:
+    table = MemoryTable()
+
+    carry([rows(1), StateChanged({"at": 1})], table)
+    first = table.committed
+    carry([rows(2), StateChanged({"at": 2})], table)
+    second = table.committed
+    table.committed = replace(second, schema_fingerprint="of another schema")
+    carry([rows(3), StateChanged({"at": 3})], table)
+
+    assert first.schema_fingerprint == second.schema_fingerprint == table.committed.schema_fingerprint
+    assert [first.schema_version, second.schema_version, table.committed.schema_version] == [1, 1, 2]
 
 
 def test_progress_of_state_alone_is_committed() -> None:

@@ -266,3 +266,27 @@ def test_a_state_that_follows_another_cursor_is_refused(landing: Path) -> None:
 
     with pytest.raises(InvalidConfigError, match="the state follows id, the job name"):
         _run(landing, first.state, cursor="name")
+
+
+def test_a_range_of_the_cursor_takes_its_beginning_and_not_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\n1\n5\n7\n")
+    (tmp_path / "b.csv").write_text("id\n9\n6\nnone\n5,6,7\n")
+
+    reading = _run(tmp_path, cursor="id", cursor_from="5", cursor_to="7", schema=pa.schema({"id": pa.int64()}))
+
+    assert [int(row["id"]) for row in reading.rows] == [5, 6]
+    assert reading.rejected == []
+    assert len(reading.rows) + reading.skipped == 7
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        pytest.param({"cursor_from": "soon"}, "'soon' is no int64", id="not a value of the column"),
+        pytest.param({"cursor_from": "7", "cursor_to": "5"}, "no id is from 7 and below 5", id="turned around"),
+        pytest.param({"cursor": "at", "cursor_to": "5"}, "no column at", id="no column"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused(bounds: dict[str, str], message: str, landing: Path) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        _run(landing, **{"cursor": "id", **bounds})

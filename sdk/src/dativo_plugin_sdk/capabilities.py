@@ -14,6 +14,8 @@ class Capability(StrEnum):
     """A writer whose ``commit_files`` shows all files at once or none, and may be called again with the same ones."""
     CDC = "cdc"
     """A reader that reads a log of changes."""
+    CURSOR_RANGE = "cursor_range"
+    """A reader that reads from ``StreamSpec.cursor_from`` up to ``StreamSpec.cursor_to``."""
     INCREMENTAL = "incremental"
     """A reader that resumes from state."""
     PARTITIONED = "partitioned"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dativo_plugin_sdk.errors import DataError
+from dativo_plugin_sdk.errors import DataError, InvalidConfigError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,51 @@ def split_by_cursor(values: pa.Array[Any], kind: pa.DataType, after: pa.Scalar[A
     fresh = pc.indices_nonzero(new)
     highest = pc.max(typed) if typed.null_count < len(typed) else None
     return CursorSplit(new=fresh, missing=missing, seen=len(values) - len(fresh) - len(missing), highest=highest)
+
+
+def rows_in_range(
+    values: pa.Array[Any], kind: pa.DataType, first: pa.Scalar[Any] | None, end: pa.Scalar[Any] | None
+) -> pa.Array[Any]:
+    """Give the numbers of the rows whose value is ``first`` or beyond and below ``end``.
+
+    Null, NaN and values that are not of the column's type are in no range.
+
+    Args:
+        values: The cursor column of a batch, as the source has it.
+        kind: The column's type in the stream's schema: values are compared as this.
+        first: The range's beginning, of type ``kind``; None where it has none.
+        end: What the range ends before, of type ``kind``; None where it has no end.
+    """
+    typed, _ = _typed(values, kind)
+    wanted = pc.is_valid(typed)
+    if first is not None:
+        wanted = pc.and_kleene(wanted, pc.greater_equal(typed, first))
+    if end is not None:
+        wanted = pc.and_kleene(wanted, pc.less(typed, end))
+    return pc.indices_nonzero(wanted)
+
+
+def cursor_bound(text: str | None, kind: pa.DataType, *, column: str) -> pa.Scalar[Any] | None:
+    """Read an end of a range as a person writes it; a time without a zone is taken as UTC where the column has one.
+
+    Raises:
+        InvalidConfigError: It is no value of the column's type.
+    """
+    if text is None:
+        return None
+    value = pa.scalar(text)
+    kinds = [kind]
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        kinds = [kind, pa.timestamp(kind.unit)]
+    for each in kinds:
+        try:
+            found: pa.Scalar[Any] = value.cast(each)
+            return found.cast(kind)  # from a time without a zone: Arrow takes it as UTC
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+    raise InvalidConfigError(
+        f"{text!r} is no {kind}, which the cursor column {column} has", details={"column": column, "type": str(kind)}
+    )
 
 
 def higher(one: pa.Scalar[Any] | None, other: pa.Scalar[Any] | None) -> pa.Scalar[Any] | None:

@@ -42,6 +42,7 @@ _CLASSES: dict[str, tuple[type[DativoError], str]] = {
     "THROTTLING": (RateLimitError, "try again later"),
     "SLOW_DOWN": (RateLimitError, "try again later"),
     "SERVICE_UNAVAILABLE": (ServiceUnavailableError, "try again later"),
+    "NOT_IMPLEMENTED": (InvalidConfigError, "use a service that has this operation"),
     "INTERNAL_FAILURE": (ServiceUnavailableError, "try again later"),
 }
 _PASSING: dict[int | None, tuple[type[DativoError], str]] = {

@@ -14,6 +14,7 @@ from dativo_plugin_sdk.batches import infer_schema, to_batches
 from dativo_plugin_sdk.column_types import arrow_type
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.errors import DataNotFoundError, PluginExecutionError
+from dativo_plugin_sdk.fingerprints import fingerprint
 from dativo_plugin_sdk.plugin_calls import broke, call_plugin, is_list_of_dicts
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.results import Check, ConnectionTestResult, DiscoveryResult
@@ -97,6 +98,10 @@ class SimpleReader(StreamReader):
                 yield StateChanged(extraction.manager.take_changes())
         finally:
             extraction.close()
+
+    def fingerprint(self, stream: StreamSpec) -> str | None:  # noqa: ARG002
+        """Know the source by the plugin's name and its connection."""
+        return fingerprint(self._plugin.__name__, dict(self.config.connection))
 
     def close(self) -> None:
         """Stop extractions that were begun for their schema and never read."""
@@ -216,6 +221,8 @@ def _config_of(stream: StreamSpec, config: SourceConfig) -> SourceConfig:
     incremental = dict(config.incremental)
     if stream.mode == "incremental" and stream.cursor is not None:
         incremental.setdefault("cursor_field", stream.cursor)
+    bounds = {"cursor_from": stream.cursor_from, "cursor_to": stream.cursor_to}
+    incremental |= {key: bound for key, bound in bounds.items() if bound is not None}
     engine = {**config.engine, "options": {**config.engine.get("options", {}), **options}}
     return config.model_copy(
         update={"objects": [stream.name], "options": options, "engine": engine, "incremental": incremental}

@@ -38,6 +38,10 @@ class StreamSpec:
     """About how large a batch should be; a single row may be larger."""
     parallelism: int = 1
     """How many threads the reader may keep busy."""
+    cursor_from: str | None = None
+    """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
+    cursor_to: str | None = None
+    """Read only rows whose cursor is below this."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,15 @@ class StreamReader(ABC):
     def warnings(self, stream: StreamSpec) -> Sequence[str]:  # noqa: ARG002
         """Give what `partitions` noticed and the report must say, also where nothing is new."""
         return ()
+
+    def fingerprint(self, stream: StreamSpec) -> str | None:  # noqa: ARG002
+        """Say which source a stream's state is about, through `dativo_plugin_sdk.fingerprints.fingerprint`.
+
+        It is committed with the state. A run that meets another one warns that the state was made with another source,
+        and goes on from it. No credentials belong in it, nor what changes without the source being another one. The
+        default cannot tell.
+        """
+        return None
 
     def acknowledge(self, stream: StreamSpec, state: State) -> None:  # noqa: B027
         """Tell the source that ``state`` is committed; the default has nobody to tell."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import pyarrow as pa
 
 from dativo_plugin_sdk.config import TargetConfig
-from dativo_plugin_sdk.errors import DataError
+from dativo_plugin_sdk.errors import DataError, DataFormatError, PluginExecutionError
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.streams import State
 
@@ -24,6 +24,7 @@ Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
 
 MAX_STATE_BYTES = 1 << 20
 """The most a committed state may take as JSON: it is rewritten with every commit."""
+_STATE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class CommittedState:
     committed_at: str | None = None
     quarantine: Mapping[str, Any] | None = None
     """Where the rejected rows of this commit lie, in the writer's own terms."""
+    source_fingerprint: str | None = None
+    """What `StreamReader.fingerprint` said of the source that the state is about."""
+    schema_fingerprint: str | None = None
+    """The `schema_fingerprint` of the rows that landed last."""
+    schema_version: int = 0
+    """How many schemas the stream's rows have had; 0 before any landed."""
 
     def to_json(self) -> str:
         """Write the state for the target to keep.
@@ -71,7 +78,7 @@ class CommittedState:
         Raises:
             DataError: It is larger than `MAX_STATE_BYTES`.
         """
-        text = json.dumps({"version": 1, **asdict(self)}, separators=(",", ":"), sort_keys=True)
+        text = json.dumps({"version": _STATE_VERSION, **asdict(self)}, separators=(",", ":"), sort_keys=True)
         if len(text.encode()) > MAX_STATE_BYTES:
             raise DataError(
                 f"the stream's state takes {len(text.encode())} bytes, at most {MAX_STATE_BYTES} can be committed",
@@ -81,12 +88,29 @@ class CommittedState:
 
     @classmethod
     def from_json(cls, text: str | None) -> CommittedState:
-        """Read what `to_json` wrote; None gives the state before the first commit."""
+        """Read what `to_json` wrote; None gives the state before the first commit.
+
+        Raises:
+            DataFormatError: A release wrote it that this one does not know.
+        """
         if text is None:
             return cls()
         document = json.loads(text)
-        document.pop("version", None)
+        version = document.pop("version", _STATE_VERSION)
+        if version != _STATE_VERSION:
+            raise DataFormatError(
+                f"the committed state has version {version!r}, this release reads {_STATE_VERSION}",
+                hint="use the release that wrote it, or a newer one",
+            )
         return cls(**document)
+
+
+@dataclass(frozen=True)
+class PastCommit(CommittedState):
+    """A commit of a stream, as its table's history tells; what it does not tell is None."""
+
+    rows: int | None = None
+    """How many rows the commit added; rows that it merged count too."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +121,9 @@ class CommitRequest:
     expected_generation: int
     state: State | None
     committed_at: str
+    source_fingerprint: str | None = None
+    schema_fingerprint: str | None = None
+    schema_version: int = 0
 
     def next_state(self, run_id: str, quarantine: Mapping[str, Any] | None = None) -> CommittedState:
         """Give the state that the target must hold after this commit."""
@@ -107,6 +134,9 @@ class CommitRequest:
             run_id=run_id,
             committed_at=self.committed_at,
             quarantine=quarantine,
+            source_fingerprint=self.source_fingerprint,
+            schema_fingerprint=self.schema_fingerprint,
+            schema_version=self.schema_version,
         )
 
 
@@ -130,9 +160,20 @@ class TableWriter(ABC):
     Nothing is visible to readers of the table before ``commit``. Without ``open`` a commit moves the state alone.
     """
 
+    keeps_history: ClassVar[bool] = False
+    """Whether `history` knows commits before the newest one."""
+
     @abstractmethod
     def load_state(self) -> CommittedState:
         """Read what the target remembers of this stream; a table that does not exist remembers nothing."""
+
+    def history(self) -> Sequence[CommittedState]:
+        """List this stream's commits as far as the target knows them, the newest first; `PastCommit` tells more.
+
+        The default knows the newest one alone.
+        """
+        newest = self.load_state()
+        return [newest] if newest.generation else []
 
     @abstractmethod
     def open(self, schema: pa.Schema) -> Sequence[str]:
@@ -147,6 +188,24 @@ class TableWriter(ABC):
     @abstractmethod
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows; they are buffered by bytes, never by the table."""
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Remove the rows with these keys at the commit; only for tables opened to merge.
+
+        Calls are in order with those of ``write``: a key that is written after it was deleted is there, one that is
+        deleted after it was written is gone. A key that the table does not have is no error.
+
+        Args:
+            keys: Exactly the columns of the primary key, with the types they have in the opened schema; no null, and no
+                key twice.
+
+        Raises:
+            PluginExecutionError: The writer cannot delete, as `StreamWriter.deletes_rows` says.
+        """
+        raise PluginExecutionError(
+            f"{type(self).__name__} cannot delete rows, {keys.num_rows} were to be deleted",
+            hint="deletes: soft keeps deleted rows and marks them; a target that merges and deletes takes them away",
+        )
 
     @abstractmethod
     def quarantine(self, batch: pa.RecordBatch) -> None:
@@ -172,6 +231,8 @@ class StreamWriter(ABC):
     __version__: ClassVar[str] = "1.0.0"
     delivery: ClassVar[Delivery] = "exactly_once"
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
+    deletes_rows: ClassVar[bool] = False
+    """Whether tables that are opened to merge understand `TableWriter.delete`."""
 
     def __init__(self, config: TargetConfig) -> None:
         self.config = config

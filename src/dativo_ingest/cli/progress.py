@@ -17,6 +17,7 @@ from dativo_ingest.run.events import (
     RunStarted,
     StreamFinished,
     StreamStarted,
+    Waiting,
     Warning_,
 )
 
@@ -74,15 +75,20 @@ def _both(first: Listener, second: Listener) -> Listener:
 
 @dataclass
 class Notes:
-    """Says what a run warns of, while it goes on."""
+    """Says what a run waits for and warns of, while it goes on."""
 
     talk: Talk
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, Warning_):
-            where = f"{event.stream}: " if event.stream else ""
-            self.talk.say(f"{where}{event.message}", "warning", stream=event.stream)
+        match event:
+            case Warning_():
+                where = f"{event.stream}: " if event.stream else ""
+                self.talk.say(f"{where}{event.message}", "warning", stream=event.stream)
+            case Waiting():
+                self.talk.say(event.message)
+            case _:
+                pass
 
 
 @dataclass
@@ -200,6 +206,8 @@ class JsonLines(_Lines):
                         arrow_bytes=event.arrow_bytes,
                         **facts,
                     )
+            case Waiting():
+                self._write("waiting", message=event.message)
             case Warning_():
                 self._write("warning", stream=event.stream, message=event.message)
             case StreamFinished():

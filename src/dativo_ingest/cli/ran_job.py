@@ -54,6 +54,10 @@ class RanJob:
             return ["dry run: nothing was written, no state moved"]
         if self.options.limit is not None:
             return [f"limited to {self.options.limit} rows a stream: no state moved"]
+        if self.options.is_backfill:
+            first, end = self.options.cursor_from, self.options.cursor_to
+            parts = [f"from {first}" if first is not None else "", f"below {end}" if end is not None else ""]
+            return [f"only rows with a cursor {' and '.join(filter(None, parts))}: no state moved"]
         return []
 
     def _quarantine_tables(self) -> dict[str, str]:

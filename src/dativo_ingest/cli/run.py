@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,24 @@ if TYPE_CHECKING:
     from dativo_ingest.run.plan import RunOptions
 
 
+_FOREVER = "forever"
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Give how long ``--wait`` waits: None without it."""
+    if value is None:
+        return None
+    if value == _FOREVER:
+        return math.inf
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise click.BadParameter(f"{value!r} is no number of seconds")
+    return seconds
+
+
 @click.command(
     cls=Command,
     short_help="Carry the streams of jobs.",
@@ -35,6 +54,7 @@ if TYPE_CHECKING:
         "dativo run --config job.yaml",
         "dativo run --job-dir jobs --report - --progress json",
         "dativo run --config job.yaml --stream orders --limit 100 --dry-run",
+        "dativo run --config job.yaml --stream orders --from 2026-01-01 --to 2026-02-01",
     ],
 )
 @several_jobs
@@ -42,6 +62,30 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows a stream; state does not move.")
 @click.option("--dry-run", is_flag=True, help="Read and apply the contract, write nothing.")
 @click.option("--full-refresh", is_flag=True, help="Forget the state and load everything again.")
+@click.option(
+    "--from",
+    "cursor_from",
+    envvar="DATIVO_FROM",
+    metavar="VALUE",
+    help="Only rows whose cursor is this or more; no state moves.",
+)
+@click.option(
+    "--to",
+    "cursor_to",
+    envvar="DATIVO_TO",
+    metavar="VALUE",
+    help="Only rows whose cursor is below this; no state moves.",
+)
+@click.option(
+    "--wait",
+    is_flag=False,
+    flag_value=_FOREVER,
+    callback=_seconds,
+    metavar="[SECONDS]",
+    help="Wait this long for another run of the same streams, then end with 75: 0 is not at all, no SECONDS as long as "
+    "it takes; left out, the job's lease.wait_s, an hour.",
+)
+@click.option("--steal", is_flag=True, help="Take the streams over from another run, which then lands nothing.")
 @click.option("--report", metavar="PATH|-", help="Write the report as JSON, one line a job; - is stdout.")
 @click.option(
     "--progress",
@@ -62,6 +106,10 @@ def run(
     limit: int | None,
     dry_run: bool,
     full_refresh: bool,
+    cursor_from: str | None,
+    cursor_to: str | None,
+    wait: float | None,
+    steal: bool,
     report: str | None,
     progress: Any,
     mode: str,
@@ -70,6 +118,8 @@ def run(
 
     The report ends on stdout as text, or with --report - as JSON alone. The exit code is the job's; of several jobs,
     the worst. Ctrl-C stops before the next commit, twice at once.
+
+    A run waits for another one that is at work on the same streams, and goes on from where that one stopped.
     """
     from dativo_ingest.cli.reports import Reports
     from dativo_ingest.cli.signals import stoppable
@@ -81,7 +131,17 @@ def run(
             "loaded; add --dry-run, or leave one of them out."
         )
     paths = job_paths(config, job_dir)
-    options = RunOptions(streams=stream, limit=limit, dry_run=dry_run, full_refresh=full_refresh, mode=mode)
+    options = RunOptions(
+        streams=stream,
+        limit=limit,
+        dry_run=dry_run,
+        full_refresh=full_refresh,
+        mode=mode,
+        cursor_from=cursor_from,
+        cursor_to=cursor_to,
+        wait_s=wait,
+        steal=steal,
+    )
     codes: list[int] = []
     with Reports(report, talk) as reports, stoppable(talk) as stop:
         for path in paths:

@@ -13,22 +13,28 @@ from dativo_ingest.cli.commands import Command, Group
 from dativo_ingest.cli.options import load, one_job, stream_option, talk_options
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from dativo_ingest.cli.logs import Talk
 
 
 @click.group(
     cls=Group,
-    short_help="Look at, set or forget where streams stopped.",
+    short_help="Look at, set, forget or carry over where streams stopped.",
     examples=[
         "dativo state get --config job.yaml",
         'dativo state set --config job.yaml --stream orders \'{"cursor": "2026-01-01"}\'',
         "dativo state reset --config job.yaml --stream orders",
+        "dativo state export --config job.yaml > states.json",
+        "dativo state history --config job.yaml --stream orders",
     ],
 )
 def state() -> None:
-    """Look at, set or forget where each stream stopped.
+    """Look at, set, forget or carry over where each stream stopped.
 
-    State lives in the target, beside the rows it belongs to; every change is a commit of its own.
+    State lives in the target, beside the rows it belongs to; every change is a commit of its own. It waits
+    a few seconds for a run that is at work on the stream, then is refused with 75, and with 79 where one committed in
+    between.
     """
 
 
@@ -95,7 +101,67 @@ def reset(talk: Talk, *, config: str, stream: tuple[str, ...] | None, yes: bool)
     return exit_codes.OK
 
 
-def _print(job: str, states: dict[str, dict[str, Any]]) -> None:
-    from dativo_ingest.cli.output import emit_json
+@state.command(cls=Command, examples=["dativo state export --config job.yaml > states.json"])
+@one_job
+@stream_option
+@talk_options
+@click.pass_obj
+def export(talk: Talk, *, config: str, stream: tuple[str, ...] | None) -> int:
+    """Print the committed states as a document that import takes."""
+    import dativo_ingest
+    from dativo_ingest.run.report import now
+    from dativo_ingest.run.states import get_states
 
-    emit_json({"schema": "dativo.state/1", "job": job, "streams": states})
+    loaded = load(config, talk)
+    about = {"exported_at": now(), "dativo_version": dativo_ingest.__version__}
+    _print(loaded.job.name, get_states(loaded, stream), **about)
+    return exit_codes.OK
+
+
+@state.command("import", cls=Command, examples=["dativo state import --config job.yaml --stream orders states.json"])
+@one_job
+@stream_option
+@click.option("--force", is_flag=True, help="Take over the states of a job with another name.")
+@click.argument("file", metavar="FILE|-", type=click.File("r", encoding="utf-8"))
+@talk_options
+@click.pass_obj
+def import_(talk: Talk, *, config: str, stream: tuple[str, ...] | None, force: bool, file: TextIO) -> int:
+    """Make exported states those that the next runs go on from; streams that FILE lacks stay as they are.
+
+    Each stream's state is a commit of its own; one that is there already is left alone.
+    """
+    from dativo_ingest.run.states import import_states
+
+    try:
+        document = json.load(file)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="FILE") from error
+    loaded = load(config, talk)
+    _print(loaded.job.name, import_states(loaded, document, stream, force=force))
+    return exit_codes.OK
+
+
+@state.command(cls=Command, examples=["dativo state history --config job.yaml --stream orders"])
+@one_job
+@stream_option
+@talk_options
+@click.pass_obj
+def history(talk: Talk, *, config: str, stream: tuple[str, ...] | None) -> int:
+    """Print the commits of each stream as JSON, the newest first, as far as the target keeps them.
+
+    iceberg tells of the snapshots that are not expired, parquet of every commit. Other targets know the newest one
+    alone and say so: keeps_history is false.
+    """
+    from dativo_ingest.cli.output import emit_json
+    from dativo_ingest.run.states import HISTORY, get_history
+
+    loaded = load(config, talk)
+    emit_json({"schema": HISTORY, "job": loaded.job.name, "streams": get_history(loaded, stream)})
+    return exit_codes.OK
+
+
+def _print(job: str, states: dict[str, dict[str, Any]], **about: str) -> None:
+    from dativo_ingest.cli.output import emit_json
+    from dativo_ingest.run.states import STATES
+
+    emit_json({"schema": STATES, "job": job, **about, "streams": states})

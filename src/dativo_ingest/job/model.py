@@ -294,6 +294,25 @@ class Limits(JobModel):
         return value
 
 
+class Lease(JobModel):
+    """What keeps two runs of the job from working at the same time; the fence at the commit holds without it."""
+
+    wait_s: float = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="How many seconds a run waits for another one that is at work on its streams, before it ends with "
+        "75; 0 is not at all. `dativo run --wait` goes before it.",
+    )
+    ttl_s: float = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="How many seconds after its last sign of life a run that died is no longer waited for. It gives "
+        "three signs in that time; one that died on the same machine is noticed at once.",
+    )
+
+
 class Job(JobModel):
     """One source, one target, and the streams to carry."""
 
@@ -324,6 +343,9 @@ class Job(JobModel):
     )
     limits: Annotated[Limits, BeforeValidator(_without_none, json_schema_input_type=Limits | None)] = Field(
         default_factory=Limits, description="What a run may use."
+    )
+    lease: Annotated[Lease, BeforeValidator(_without_none, json_schema_input_type=Lease | None)] = Field(
+        default_factory=Lease, description="How runs of the job keep out of each other's way."
     )
     secrets: Annotated[
         dict[str, Section], BeforeValidator(_without_none, json_schema_input_type=dict[str, Section] | None)

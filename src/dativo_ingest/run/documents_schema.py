@@ -115,6 +115,10 @@ _STREAM = _object(
         "mode": {"enum": ["full_refresh", "incremental", "cdc"]},
         "write": {"enum": ["append", "overwrite", "merge"]},
         "status": {"enum": ["succeeded", "failed", "cancelled", "no_data"]},
+        "range": {
+            "anyOf": [_object({"cursor": _TEXT, "from": _TEXT_OR_NULL, "to": _TEXT_OR_NULL}), {"type": "null"}],
+            "description": "The part of the cursor that --from and --to asked for; the state then stays.",
+        },
         "rows": _object(
             {
                 "read": {**_COUNT, "description": "On success: written + quarantined + skipped."},

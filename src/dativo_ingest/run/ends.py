@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from dativo_ingest.run.plan import (
     select,
 )
 from dativo_ingest.run.plugin_output import plugin_output_to_stderr
+from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
@@ -84,7 +84,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
         engine={"options": job.target.options},
         options=job.target.options,
     )
-    states = SqliteStateStore(Path(loaded.folder) / ".dativo" / "state.db")
+    states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
     with _foreign_output(connector):
         with _explained(loaded, "target", connector):
@@ -114,6 +114,9 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
                 write_modes=target.writer.write_modes if target else ("append", "overwrite", "merge"),
                 can_cdc=Capability.CDC in source.reader.capabilities,
                 full_refresh=options.full_refresh,
+                can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
+                cursor_from=options.cursor_from,
+                cursor_to=options.cursor_to,
             )
         except InvalidConfigError as error:
             error.message = f"{loaded.locate(('streams', name))} {error.message}"
@@ -143,6 +146,8 @@ def stream_spec(plan: StreamPlan, budget: Budget, *, parallelism: int, schema: p
         options={**plan.reader_options, "extra_columns": plan.extra_columns},
         batch_bytes=budget.batch_bytes,
         parallelism=parallelism,
+        cursor_from=plan.cursor_from,
+        cursor_to=plan.cursor_to,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -25,13 +25,17 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
-from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Warning_
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Waiting, Warning_
+from dativo_ingest.run.lease import Leases, lease_key
+from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
+from dativo_plugin_sdk.tables import CommittedState
 
 
 @dataclass
@@ -59,6 +63,9 @@ class _Run:
             document["details"] = {**document["details"], "traceback": trace}
         self.errors.append(document)
         self.codes.append(exit_codes.of(error))
+
+    def lease_key(self, plan: StreamPlan) -> str:
+        return lease_key(self.loaded.job.name, plan.name)
 
     def report(self) -> dict[str, Any]:
         job = self.loaded.job
@@ -102,15 +109,45 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
             if not plans:
                 run.fail(_no_streams(loaded), stage="setup")
             listener(RunStarted(run.run_id, loaded.job.name, tuple(plan.name for plan in plans)))
+            leases = ends.enter_context(_leases(run))
+            _take(run, leases, plans)
             for plan in plans:
-                _run_stream(run, plan, source, target)
+                _run_stream(run, plan, source, target, leases)
+                leases.release(run.lease_key(plan))
                 if run.cancelled:
                     break
+    except CancelledRunError:
+        run.cancelled = True
     except Exception as error:  # noqa: BLE001  the job is called here: a bug in it must end in a report too
         run.fail(error, stage="setup")
     report = run.report()
     listener(RunFinished(report))
     return report
+
+
+def _leases(run: _Run) -> Leases:
+    store = SqliteLeaseStore(state_file(run.loaded.folder))
+    return Leases(store, Owner.here(run.run_id), ttl_s=run.loaded.job.lease.ttl_s)
+
+
+def _take(run: _Run, leases: Leases, plans: Sequence[StreamPlan]) -> None:
+    """Take the leases of all streams, unless nothing will be written."""
+    options = run.options
+    if options.dry_run:
+        return
+    lease = run.loaded.job.lease
+    taken = leases.take(
+        [run.lease_key(plan) for plan in plans],
+        wait_s=lease.wait_s if options.wait_s is None else options.wait_s,
+        steal=options.steal,
+        stop=run.stop,
+        tell=lambda text: run.emit(Waiting(text)),
+    )
+    if not taken:
+        raise CancelledRunError
+    if leases.warning is not None:
+        run.warnings.append(leases.warning)
+        run.emit(Warning_(None, leases.warning))
 
 
 def _no_streams(loaded: LoadedJob) -> InvalidConfigError:
@@ -120,9 +157,9 @@ def _no_streams(loaded: LoadedJob) -> InvalidConfigError:
     )
 
 
-def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target) -> None:
+def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target, leases: Leases) -> None:
     """Carry one stream and note what became of it; its failure is its own."""
-    attempt = _Attempt(run, plan, source, target)
+    attempt = _Attempt(run, plan, source, target, leases)
     try:
         outcome = attempt.carry()
         nothing_new = outcome.receipt is None and not run.options.dry_run
@@ -147,6 +184,7 @@ class _Attempt:
     plan: StreamPlan
     source: Source
     target: Target
+    leases: Leases
     stage: str = "state"
     outcome: StreamOutcome | None = None
 
@@ -161,7 +199,10 @@ class _Attempt:
         self.stage = "plan"
         spec = stream_spec(plan, budget, parallelism=limits.parallelism)
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
-        for text in self.source.reader.warnings(spec):
+        for text in [
+            *_of_another_source(plan, outcome.before, self.source.reader.fingerprint(spec)),
+            *self.source.reader.warnings(spec),
+        ]:
             if outcome.warn(text):
                 self.run.emit(Warning_(plan.name, text))
         if not partitions and plan.write != "overwrite":
@@ -174,6 +215,7 @@ class _Attempt:
             schema = _with_keys(schema, plan.primary_key)
 
         self.stage = "run"
+        key = self.run.lease_key(plan)
         StreamRun(
             plan=plan,
             spec=replace(spec, schema=schema),
@@ -185,8 +227,21 @@ class _Attempt:
             emit=self.run.emit,
             stop=self.run.stop,
             outcome=outcome,
+            check_lease=lambda: self.leases.check(key),
+            confirm_lease=lambda: self.leases.confirm(key),
         ).run(partitions)
         return outcome
+
+
+def _of_another_source(plan: StreamPlan, before: CommittedState, now: str | None) -> list[str]:
+    """Warn of a state that was made with another source than the one it is going to be read on from."""
+    if now is None or before.source_fingerprint in {None, now} or plan.state_to_read_from(before.state) is None:
+        return []
+    text = (
+        "the committed state was made with another source, whose path or connection was another one; reading goes on "
+        f"from it. If the data is not the same: dativo state reset --stream {plan.name}"
+    )
+    return [text]
 
 
 def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:

@@ -17,6 +17,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The run has not begun: another one is at work on its streams."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class StreamStarted:
     """A stream begins; ``total_bytes`` and ``total_rows`` are what the source expects, where it knows."""
 
@@ -60,5 +67,5 @@ class RunFinished:
     report: dict[str, Any]
 
 
-Event: TypeAlias = RunStarted | StreamStarted | Progress | Warning_ | StreamFinished | RunFinished
+Event: TypeAlias = RunStarted | Waiting | StreamStarted | Progress | Warning_ | StreamFinished | RunFinished
 Listener: TypeAlias = Callable[[Event], None]

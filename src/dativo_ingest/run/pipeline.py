@@ -25,6 +25,7 @@ from dativo_ingest.steps.conform import conform
 from dativo_ingest.steps.quarantine import to_quarantine
 from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.fingerprints import schema_fingerprint
 from dativo_plugin_sdk.streams import (
     Message,
     Partition,
@@ -107,6 +108,8 @@ class StreamRun:
         emit: Told of progress.
         stop: Set from outside to end the run before its commit.
         outcome: What the target remembers of the stream, and where the run notes what becomes of it.
+        check_lease: Raises `FencedError` once another run is known to have taken the stream over.
+        confirm_lease: The same, after a look; asked before the commit.
     """
 
     plan: StreamPlan
@@ -119,6 +122,8 @@ class StreamRun:
     emit: Listener
     stop: threading.Event
     outcome: StreamOutcome
+    check_lease: Callable[[], None] = lambda: None
+    confirm_lease: Callable[[], None] = lambda: None
     _state: State | None = None
     _moved: bool = False
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
@@ -149,6 +154,7 @@ class StreamRun:
             self._judge()
             self._raise_if_stopped()
             if self.table is not None and self._has_news():
+                self.confirm_lease()
                 self._commit(self.table)
         except CommitStateUnknownError:
             raise  # it may have happened: what was written stays
@@ -161,6 +167,11 @@ class StreamRun:
     def totals(self) -> Totals:
         """The rows counted so far."""
         return self.outcome.totals
+
+    @property
+    def _keeps_state(self) -> bool:
+        """Say whether the state stays where it was, because only a part of the rows was read."""
+        return self.limit is not None or self.plan.is_backfill
 
     @property
     def _schema(self) -> pa.Schema:
@@ -293,22 +304,27 @@ class StreamRun:
             self.totals.written
             or self.totals.quarantined
             or self.plan.write == "overwrite"
-            or (self._moved and self._state != self.outcome.before.state)
+            or (self._moved and not self._keeps_state and self._state != self.outcome.before.state)
         )
 
     def _commit(self, table: TableWriter) -> None:
         before = self.outcome.before
-        state = before.state if self.limit is not None else self._state
+        state = before.state if self._keeps_state else self._state
+        source = before.source_fingerprint if self._keeps_state else self.reader.fingerprint(self.spec)
+        schema = schema_fingerprint(self._schema)
         self.outcome.receipt = table.commit(
             CommitRequest(
                 commit_id=uuid7(),
                 expected_generation=before.generation,
                 state=state,
                 committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                source_fingerprint=source,
+                schema_fingerprint=schema,
+                schema_version=before.schema_version + (schema != before.schema_fingerprint),
             )
         )
         self.outcome.after = state
-        if state is not None and self.limit is None:
+        if state is not None and not self._keeps_state:
             self.reader.acknowledge(self.spec, state)
 
     def _tell_progress(self) -> None:
@@ -331,6 +347,7 @@ class StreamRun:
     def _raise_if_stopped(self) -> None:
         if self.stop.is_set():
             raise CancelledRunError
+        self.check_lease()
 
 
 def _parts(rows: Rows, max_bytes: int) -> Iterator[Rows]:

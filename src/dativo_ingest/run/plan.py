@@ -49,6 +49,11 @@ class RunOptions:
         dry_run: Read and conform, write nothing.
         full_refresh: Forget the state, and replace what incremental streams have loaded.
         mode: ``cloud`` allows no third-party code in the engine's process.
+        wait_s: How long to wait for other runs of the same streams; infinity waits for as long as it takes, None for as
+            long as the job says.
+        steal: Take the streams over from another run.
+        cursor_from: Read only rows whose cursor is at or beyond this; the state then stays where it was.
+        cursor_to: Read only rows whose cursor is below this; the state then stays where it was.
     """
 
     streams: tuple[str, ...] | None = None
@@ -56,6 +61,15 @@ class RunOptions:
     dry_run: bool = False
     full_refresh: bool = False
     mode: str = "self_hosted"
+    wait_s: float | None = None
+    steal: bool = False
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+
+    @property
+    def is_backfill(self) -> bool:
+        """Say whether only a range of the cursor is read."""
+        return self.cursor_from is not None or self.cursor_to is not None
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,13 @@ class StreamPlan:
     reader_options: Mapping[str, Any] = field(default_factory=dict)
     table_options: Mapping[str, Any] = field(default_factory=dict)
     ignore_state: bool = False
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+
+    @property
+    def is_backfill(self) -> bool:
+        """Say whether only a range of the cursor is read, and the state stays where it was."""
+        return self.cursor_from is not None or self.cursor_to is not None
 
     @property
     def title(self) -> str:
@@ -145,12 +166,18 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     write_modes: Collection[WriteMode],
     can_cdc: bool,
     full_refresh: bool = False,
+    can_range: bool = False,
+    cursor_from: str | None = None,
+    cursor_to: str | None = None,
 ) -> StreamPlan:
     """Decide what one stream does.
 
     Raises:
         InvalidConfigError: The source cannot read or the target cannot write in the way asked for.
     """
+    is_backfill = cursor_from is not None or cursor_to is not None
+    if is_backfill:
+        _require_range(name, stream, job.source.connector, can_range=can_range, full_refresh=full_refresh)
     mode = stream.mode
     where = f"streams.{name}"
     if mode == "cdc" and not can_cdc:
@@ -166,7 +193,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         )
     if write == "merge" and not primary_key:
         raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
-    ignore_state = full_refresh or mode == "full_refresh"
+    ignore_state = is_backfill or full_refresh or mode == "full_refresh"
     if full_refresh and mode != "full_refresh" and "overwrite" in write_modes:
         write = "overwrite"
     options: dict[str, Any] = {**from_source, **stream.options}
@@ -198,7 +225,28 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         reader_options=options,
         table_options=table_options,
         ignore_state=ignore_state,
+        cursor_from=cursor_from,
+        cursor_to=cursor_to,
     )
+
+
+def _require_range(name: str, stream: Stream, connector: str, *, can_range: bool, full_refresh: bool) -> None:
+    """Refuse to read a range where that would read or replace something else."""
+    where = f"streams.{name}"
+    if full_refresh:
+        raise InvalidConfigError("--from and --to read a range, --full-refresh everything: ask for one of them")
+    if stream.mode != "incremental":
+        raise InvalidConfigError(
+            f"{where}.mode: --from and --to need mode: incremental, this stream has {stream.mode}",
+            hint="choose the streams with --stream, or run the job without a range",
+        )
+    if stream.cursor is None:
+        raise InvalidConfigError(
+            f"{where}.cursor: --from and --to are values of the cursor column, and the stream has none",
+            hint="set `cursor` to a column of the stream, or choose other streams with --stream",
+        )
+    if not can_range:
+        raise InvalidConfigError(f"{where}: the source {connector} cannot read a range (--from, --to)")
 
 
 def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:

@@ -33,6 +33,7 @@ def stream_document(
         "mode": plan.mode,
         "write": plan.write,
         "status": status,
+        "range": {"cursor": plan.cursor, "from": plan.cursor_from, "to": plan.cursor_to} if plan.is_backfill else None,
         "rows": {
             "read": totals.read if totals else 0,
             "written": totals.written if totals and landed else 0,

@@ -11,7 +11,42 @@ import pyarrow.compute as pc
 
 from dativo_ingest.sources.file_state import FilesState
 from dativo_plugin_sdk import InvalidConfigError, Message, Rejected, Rows, Skipped, StreamSpec, rejected, row_json
-from dativo_plugin_sdk.cursor import cursor_from_json, cursor_to_json, higher, split_by_cursor
+from dativo_plugin_sdk.cursor import (
+    cursor_bound,
+    cursor_from_json,
+    cursor_to_json,
+    higher,
+    rows_in_range,
+    split_by_cursor,
+)
+
+
+class RangeFilter:
+    """Lets the rows of a range of the cursor through; the state is left alone."""
+
+    def __init__(
+        self, column: str, kind: pa.DataType, first: pa.Scalar[Any] | None, end: pa.Scalar[Any] | None
+    ) -> None:
+        self._column = column
+        self._kind = kind
+        self._first = first
+        self._end = end
+
+    def split(self, rows: Rows | Rejected) -> Iterator[Message]:
+        """Give the rows that are in the range, the others as skipped."""
+        if isinstance(rows, Rejected):
+            yield Skipped(rows.batch.num_rows, "what cannot be parsed is in no range")
+            return
+        found = rows_in_range(_values(rows, self._column), self._kind, self._first, self._end)
+        others = rows.batch.num_rows - len(found)
+        if others == 0:
+            yield rows
+            return
+        yield Skipped(others, f"{self._column} is not in the range asked for")
+        yield _taken(rows, found)
+
+    def remember(self, state: FilesState) -> None:
+        """Leave the state as it is."""
 
 
 class CursorFilter:
@@ -26,11 +61,12 @@ class CursorFilter:
         self._highest = highest
 
     @classmethod
-    def of(cls, stream: StreamSpec, start: FilesState, now: FilesState) -> CursorFilter | None:
+    def of(cls, stream: StreamSpec, start: FilesState, now: FilesState) -> CursorFilter | RangeFilter | None:
         """Make the filter that a stream asks for, None where it has no cursor.
 
         Raises:
-            InvalidConfigError: The schema lacks the column, or the state follows another one.
+            InvalidConfigError: The schema lacks the column, the state follows another one, or an end of the range is
+                no value of the column's type.
         """
         column = stream.cursor
         if column is None or stream.mode != "incremental" or stream.schema is None:
@@ -42,6 +78,12 @@ class CursorFilter:
                 f"{', '.join(stream.schema.names)}",
                 hint="set `cursor` to a column of the stream",
             )
+        if stream.cursor_from is not None or stream.cursor_to is not None:
+            kind = stream.schema.field(at).type
+            first, end = (cursor_bound(text, kind, column=column) for text in (stream.cursor_from, stream.cursor_to))
+            if first is not None and end is not None and pc.greater_equal(first, end).as_py():
+                raise InvalidConfigError(f"stream {stream.name}: no {column} is from {first} and below {end}")
+            return RangeFilter(column, kind, first, end)
         if start.cursor_column not in (None, column):
             raise InvalidConfigError(
                 f"stream {stream.name}: the state follows {start.cursor_column}, the job {column}",
@@ -55,14 +97,12 @@ class CursorFilter:
             cursor_from_json(now.cursor, kind, column=column),
         )
 
-    def split(self, rows: Rows) -> Iterator[Message]:
+    def split(self, rows: Rows | Rejected) -> Iterator[Message]:
         """Give the rows that are new, the others as skipped, those without a value as rejected."""
-        at = rows.batch.schema.get_field_index(self._column)
-        if at < 0:
-            values: pa.Array[Any] = pa.nulls(rows.batch.num_rows)
-        else:
-            values = rows.batch.column(at)
-        found = split_by_cursor(values, self._kind, self._after)
+        if isinstance(rows, Rejected):
+            yield rows
+            return
+        found = split_by_cursor(_values(rows, self._column), self._kind, self._after)
         self._highest = higher(self._highest, found.highest)
         if found.keeps_all:
             yield rows
@@ -96,6 +136,12 @@ class CursorFilter:
                 ]
             )
         )
+
+
+def _values(rows: Rows, column: str) -> pa.Array[Any]:
+    """Give a column's values, nulls where a file lacks it."""
+    at = rows.batch.schema.get_field_index(column)
+    return pa.nulls(rows.batch.num_rows) if at < 0 else rows.batch.column(at)
 
 
 def _lines(rows: Rows) -> list[int | None]:

@@ -49,6 +49,7 @@ from dativo_plugin_sdk import (
     Warned,
     parse,
 )
+from dativo_plugin_sdk.fingerprints import fingerprint
 
 Options = TypeVar("Options", bound=FileOptions)
 _SAMPLE_BYTES = 2**20
@@ -75,7 +76,7 @@ class FileReader(StreamReader, Generic[Options]):
     """The format's own options, a subclass of `FileOptions`."""
     declares_types: ClassVar[bool] = False
     """Whether a file says itself what its columns are, so that nothing is inferred."""
-    capabilities = frozenset({Capability.INCREMENTAL, Capability.PARTITIONED})
+    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.PARTITIONED})
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
@@ -157,6 +158,10 @@ class FileReader(StreamReader, Generic[Options]):
             )
         return DiscoveryResult(objects, metadata={"path": self._connection.path}, warnings=warnings)
 
+    def fingerprint(self, stream: StreamSpec) -> str | None:
+        """Know the source by its path: files that lie elsewhere count as new."""
+        return fingerprint(self.options_of(stream).path or self._connection.path)
+
     def streams(self) -> Mapping[str, Mapping[str, Any]]:
         """Give one stream per file, named by the file's stem."""
         return {name: {"path": file.path} for name, file in self._named_files().items()}
@@ -226,7 +231,7 @@ class FileReader(StreamReader, Generic[Options]):
         with self._opened(file, options, start_byte=start_byte, start_line=start_line) as opened:
             etag = self._store.etag(file.path)
             for message in self.read_file(opened, stream, options):
-                if followed is not None and isinstance(message, Rows):
+                if followed is not None and isinstance(message, Rows | Rejected):
                     yield from followed.split(message)
                 else:
                     yield message

@@ -44,6 +44,7 @@ from dativo_plugin_sdk import (
     DativoError,
     FencedError,
     InvalidConfigError,
+    PastCommit,
     PluginConfig,
     Receipt,
     StreamWriter,
@@ -163,6 +164,17 @@ class ParquetTableWriter(TableWriter):
     def load_state(self) -> CommittedState:
         """Read the newest manifest's word on this stream; nothing is made."""
         return parquet_manifest.latest(self._storage).state(self._spec.state_key)
+
+    keeps_history = True
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits that the manifests tell of, which is every one."""
+        found = parquet_manifest.commits(self._storage, self._spec.state_key)
+        newest = self.load_state()
+        return [
+            PastCommit(**{**vars(newest), "rows": commit.rows}) if commit.commit_id == newest.commit_id else commit
+            for commit in found
+        ]
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Make the table's folder and remove what dead runs left in it."""
@@ -297,6 +309,7 @@ class ParquetTableWriter(TableWriter):
                 "state_key": self._spec.state_key,
                 "generation": state.generation,
                 "committed_at": state.committed_at,
+                "rows_added": sum(file.rows for file in files),
                 "rows_deleted": base.rows if replaces else 0,
             },
         )

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dativo_ingest.targets.parquet_files import DataFile
 from dativo_ingest.targets.parquet_storage import TableStorage
-from dativo_plugin_sdk import CommittedState, DataFormatError
+from dativo_plugin_sdk import CommittedState, DataFormatError, PastCommit
 
 _VERSION = 1
 
@@ -38,7 +38,10 @@ class Manifest:
     replaced: tuple[str, ...] = ()
     states: Mapping[str, str] = field(default_factory=dict)
     commit: Mapping[str, Any] = field(default_factory=dict)
-    """Whose commit this version is: ``commit_id``, ``run_id``, ``state_key``, ``generation``, ``committed_at``."""
+    """Whose commit this version is: ``commit_id``, ``run_id``, ``state_key``, ``generation``, ``committed_at``.
+
+    And what it did: ``rows_added``, ``rows_deleted``.
+    """
 
     def state(self, key: str) -> CommittedState:
         """Give what is remembered of one stream."""
@@ -134,6 +137,35 @@ def read(table: TableStorage, number: int) -> Manifest:
             details={"path": table.where, "number": number},
             hint="restore the file; without it nothing tells which data files are live",
         ) from error
+
+
+def commits(table: TableStorage, state_key: str) -> list[PastCommit]:
+    """List a stream's commits, the newest first, without their states: old manifests do not keep them.
+
+    Raises:
+        DataFormatError: A manifest is not one of ours.
+    """
+    found = []
+    numbers = table.numbers()[::-1]
+    for number, text in zip(numbers, table.read_many(numbers), strict=True):
+        try:
+            commit = json.loads(text)["commit"]
+            if commit["state_key"] == state_key:
+                found.append(
+                    PastCommit(
+                        generation=commit["generation"],
+                        commit_id=commit["commit_id"],
+                        run_id=commit["run_id"],
+                        committed_at=commit["committed_at"],
+                        rows=commit.get("rows_added"),
+                    )
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataFormatError(
+                f"{table.where}: manifest {number} is not a manifest of a Dativo table",
+                details={"path": table.where, "number": number},
+            ) from error
+    return found
 
 
 def publish(table: TableStorage, manifest: Manifest, token: str) -> bool:

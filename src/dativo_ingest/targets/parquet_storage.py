@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,10 @@ class TableStorage(ABC):
     @abstractmethod
     def read(self, number: int) -> str:
         """Read a manifest."""
+
+    def read_many(self, numbers: Sequence[int]) -> Iterator[str]:
+        """Read manifests, in the order asked for."""
+        return map(self.read, numbers)
 
     @abstractmethod
     def create(self, number: int, text: str, token: str, is_ours: Callable[[str], bool]) -> bool:

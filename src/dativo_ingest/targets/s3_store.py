@@ -16,15 +16,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from dativo_plugin_sdk import (
     DativoError,
-    InsufficientPermissionsError,
     InvalidConfigError,
     InvalidCredentialsError,
     NetworkError,
     PluginConfig,
-    RateLimitError,
     ResourceNotFoundError,
     ResourceUnavailableError,
     Secret,
+    ServiceUnavailableError,
     TimeoutError,
 )
 from dativo_plugin_sdk.s3_errors import s3_answer, s3_failure
@@ -322,12 +321,13 @@ def as_dativo_error(error: Exception, where: str) -> DativoError:
             details=details,
             hint="set target.credentials, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
-    http_error = _HTTP_ERROR.search(text)
-    if http_error is not None:
-        lost = TimeoutError if http_error[1] == "Timeout" else NetworkError
+    http_error = _HTTP_ERROR.search(text)  # an upload in parts leaves this out
+    if http_error is not None or "HTTP error: " in said:
+        kind = http_error[1] if http_error is not None else None
+        lost = TimeoutError if kind == "Timeout" or "timed out" in said else NetworkError
         return lost(
             f"{where}: {_first_line(said)}",
-            details={**details, "http_error": http_error[1]},
+            details={**details, "http_error": kind},
             hint="check target.connection.endpoint and that the service is up",
         )
     failure = s3_failure(error, "target") if isinstance(error, OSError) else None
@@ -351,7 +351,10 @@ def _may_have_landed(failure: DativoError) -> bool:
     """Say whether a write that failed so may have been done, or may still be: what was refused was not."""
     if isinstance(failure, NetworkError | TimeoutError):
         return failure.details.get("http_error") != "Connect"
-    if isinstance(failure, RateLimitError | InsufficientPermissionsError | InvalidCredentialsError):
-        return False
+    # RFC 9110 15.6: with a status of 5xx the server failed, before or after it did what was asked.
+    return isinstance(failure, ServiceUnavailableError | ResourceUnavailableError) and not _is_refusal(failure)
+
+
+def _is_refusal(failure: DativoError) -> bool:
     status = failure.details["status"]
-    return status is None or status >= 500  # noqa: PLR2004  RFC 9110 15.6: the server failed, after it had begun or not
+    return status is not None and status < 500  # noqa: PLR2004

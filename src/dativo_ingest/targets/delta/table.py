@@ -125,16 +125,30 @@ class DeltaTableWriter(TableWriter):
         if self._files is not None:
             self._files.write(batch)
         elif self._staging is not None:
-            for key in self._spec.primary_key:
-                if batch.column(key).null_count:
-                    raise DataValidationError(
-                        f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
-                        f" {batch.num_rows} rows: they cannot be merged",
-                        hint=f"make {key} required in the contract, so that such rows are quarantined",
-                    )
+            self._require_keys(batch)
             self._staging.write(batch)
         else:
             raise InvalidConfigError("write was called before open")
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go; they wait among the rows, so that what comes last counts.
+
+        Raises:
+            DataValidationError: A key has a null.
+        """
+        if self._staging is None:
+            raise InvalidConfigError("delete was called on a table that was not opened to merge")
+        self._require_keys(keys)
+        self._staging.delete(keys)
+
+    def _require_keys(self, batch: pa.RecordBatch) -> None:
+        for key in self._spec.primary_key:
+            if batch.column(key).null_count:
+                raise DataValidationError(
+                    f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
+                    f" {batch.num_rows} rows: they cannot be merged",
+                    hint=f"make {key} required in the contract, so that such rows are quarantined",
+                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows into files of the table beside this one."""
@@ -310,7 +324,12 @@ class DeltaTableWriter(TableWriter):
         properties = self._log.properties(state)
         opened = self._opened
         if opened is not None and self._staging is not None and self._staging.rows:
-            return self._merge(table, state, self._staging)
+            version = table.version()
+            counts = self._merge(table, state, self._staging)
+            if table.version() != version:
+                return counts
+            # Keys that are deleted and not there: deltalake commits nothing, and so not the state either.
+            properties.max_commit_retries = 0  # others may add such rows meanwhile
         replaces = opened is not None and self._spec.write == "overwrite"
         schema = schema_of(table)
         deleted = 0
@@ -325,25 +344,34 @@ class DeltaTableWriter(TableWriter):
             partition_by=table.metadata().partition_columns,
             commit_properties=properties,
         )
-        return {"deleted": deleted}
+        return {"inserted": 0, "updated": 0, "deleted": deleted}
 
     def _merge(self, table: DeltaTable, state: CommittedState, staging: Staging) -> Mapping[str, int]:
         same = " AND ".join(f"old.{_quoted(key)} = new.{_quoted(key)}" for key in self._spec.primary_key)
         compression: Any = _CODECS.get(self._options.compression, self._options.compression.upper())
-        found = (
-            table.merge(
-                staging.last_of_each_key(),
-                same,
-                source_alias="new",
-                target_alias="old",
-                writer_properties=WriterProperties(compression=compression),
-                commit_properties=self._log.properties(state),
-            )
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
+        merge = table.merge(
+            staging.last_of_each_key(),
+            same,
+            source_alias="new",
+            target_alias="old",
+            writer_properties=WriterProperties(compression=compression),
+            commit_properties=self._log.properties(state),
         )
-        return {"inserted": found["num_target_rows_inserted"], "updated": found["num_target_rows_updated"]}
+        if staging.deletes:
+            stays = f"new.{_quoted(staging.gone)} IS NULL"
+            merge = (
+                merge.when_matched_delete(f"new.{_quoted(staging.gone)}")
+                .when_matched_update_all(stays, except_cols=[staging.gone])
+                .when_not_matched_insert_all(stays, except_cols=[staging.gone])
+            )
+        else:
+            merge = merge.when_matched_update_all().when_not_matched_insert_all()
+        found = merge.execute()
+        return {
+            "inserted": found["num_target_rows_inserted"],
+            "updated": found["num_target_rows_updated"],
+            "deleted": found["num_target_rows_deleted"],
+        }
 
     def _look_again(self, request: CommitRequest, error: Exception) -> bool:
         """Find out what became of a commit that failed: True where it landed, False where it may be tried again.

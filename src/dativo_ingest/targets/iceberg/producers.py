@@ -47,6 +47,7 @@ class Delta:
         still_fits: Raises a `ValidationException` where a table has moved on so that this is not right any more.
         inserted: How many keys are new.
         updated: How many were there.
+        deleted: How many rows go that no other replaces.
     """
 
     files: Sequence[DataFile]
@@ -55,6 +56,7 @@ class Delta:
     still_fits: Callable[[Table], None]
     inserted: int
     updated: int
+    deleted: int = 0
 
 
 MERGE_MANIFESTS = "commit.manifest-merge.enabled"
@@ -254,8 +256,11 @@ def stage_delta(transaction: Transaction, delta: Delta, *, fence: Fence, summary
         fence: Asked before each new try.
         summary: Properties of the snapshot.
     """
+    operation = Operation.APPEND
+    if delta.deletes or delta.removed:
+        operation = Operation.OVERWRITE if delta.files else Operation.DELETE
     producer = FencedRowDelta(
-        operation=Operation.OVERWRITE if delta.deletes or delta.removed else Operation.APPEND,
+        operation=operation,
         transaction=transaction,
         io=transaction._table.io,  # noqa: SLF001
         snapshot_properties=dict(summary),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
 from dativo_ingest.targets.iceberg import layout
@@ -14,8 +15,10 @@ from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table,
 from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
+from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
+from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
     Delta,
     FenceBrokenError,
@@ -37,10 +40,9 @@ from dativo_plugin_sdk import (
     ResourceNotFoundError,
     SchemaValidationError,
 )
-from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableSpec, TableWriter
+from dativo_plugin_sdk.tables import CommitRequest, CommittedState, PastCommit, Receipt, TableSpec, TableWriter
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table, Transaction
@@ -77,6 +79,14 @@ class _Existing:
     changes: UpdatesAndRequirements
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """Where keys are noted, and how those of deleted rows become what the table has."""
+
+    log: KeyLog
+    shape: FileSchema
+
+
 _Opened: TypeAlias = _Created | _Existing
 
 
@@ -100,6 +110,7 @@ class IcebergTable(TableWriter):
         self._files: DataFiles | None = None
         self._rejected: DataFiles | None = None
         self._merge: Merge | None = None
+        self._keys: _Keys | None = None
         self._keep_files = False  # set while a commit may have landed: its files are the table's then
 
     def load_state(self) -> CommittedState:
@@ -111,6 +122,20 @@ class IcebergTable(TableWriter):
         state = self._state_of(table.metadata)
         self._quarantine().publish(state, str(table.metadata.table_uuid))
         return state
+
+    keeps_history = True
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits that the snapshots tell of: the current one and those before it that are not expired."""
+        catalog = self._connection.to_read()
+        table = find_table(catalog, self._identifier) if catalog is not None else None
+        if table is None:
+            return []
+        newest = self._state_of(table.metadata)
+        found = past_commits(table.metadata, self._spec.state_key)
+        if newest.generation and not (found and found[0].commit_id == newest.commit_id):
+            found.insert(0, PastCommit(**vars(newest)))  # its snapshot is expired
+        return found
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Get ready for batches of ``schema``; the namespace is created when missing."""
@@ -130,6 +155,8 @@ class IcebergTable(TableWriter):
                 metadata, io, schema, self._options, run_id=run_id, buffer_bytes=buffer_bytes, log=log
             )
         if log is not None:
+            keys = pa.schema([schema.field(name) for name in self._spec.primary_key])
+            self._keys = _Keys(log, FileSchema.of(keys, metadata.schema()))
             self._merge = Merge(log, metadata, io, self._options, run_id=run_id, buffer_bytes=buffer_bytes)
         return said
 
@@ -158,6 +185,16 @@ class IcebergTable(TableWriter):
         if self._merge is not None:
             require_keys(batch, self._spec.primary_key, self._name)
         self._files.write(batch)
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go.
+
+        Raises:
+            DataValidationError: A key has a null, or a value that Iceberg cannot hold.
+        """
+        assert self._keys is not None, "delete() without a merge"  # noqa: S101  the engine's order of calls
+        require_keys(keys, self._spec.primary_key, self._name)
+        self._keys.log.delete(self._keys.shape.convert(keys.select(list(self._spec.primary_key))))
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows."""
@@ -367,6 +404,7 @@ class IcebergTable(TableWriter):
             "dativo.commit-id": request.commit_id,
             "dativo.run-id": self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
+            STREAM: self._spec.state_key,
         }
         if len(state) <= _STATE_IN_SUMMARY_BYTES:
             summary[self._spec.state_key] = state
@@ -458,7 +496,7 @@ def _merged(request: CommitRequest, producer: Producer, delta: Delta) -> Receipt
         snapshot_id=str(producer.snapshot_id),
         inserted=delta.inserted,
         updated=delta.updated,
-        deleted=0,
+        deleted=delta.deleted,
         bytes_written=sum(file.file_size_in_bytes for file in written),
         files=len(written),
     )
