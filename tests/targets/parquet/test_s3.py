@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -269,6 +270,15 @@ def test_a_cut_connection_while_a_file_is_sent_is_a_network_error_and_leaves_not
     assert bucket.all_files() == {}
 
 
+def test_without_the_library_the_way_to_get_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+
+    with pytest.raises(ResourceNotFoundError) as caught:
+        ParquetWriter(TargetConfig(type="parquet", connection={"path": "s3://lake/x"}))
+
+    assert "dativo-ingest[s3]" in str(caught.value.hint)
+
+
 def test_large_files_are_sent_in_parts(bucket, table, request_of):
     ids = pa.record_batch({"id": pa.array(range(500_000))})
     writer = table(target={"compression": "none"})
@@ -306,6 +316,21 @@ def test_files_of_a_killed_run_stay_until_it_can_no_longer_commit(bucket, opened
     assert bucket.marks() == set()
     with pytest.raises(FencedError):
         killed.commit(request_of(0, "killed"))
+
+
+def test_what_an_abort_cannot_remove_is_removed_later(bucket, proxy, opened, request_of):
+    writer = opened()
+    writer._files.finish()
+    proxy.always = lambda exchange: exchange.refuse(503, "ServiceUnavailable")
+
+    writer.abort()
+
+    proxy.always = None
+    assert bucket.data_files() == {"run-1-0.parquet"}
+    assert len(bucket.marks()) == 1
+    opened("run-2").commit(request_of(0))
+    assert bucket.data_files() == {"run-2-0.parquet"}
+    assert bucket.marks() == set()
 
 
 def test_a_run_that_died_right_after_its_commit_is_cleaned_up_after(bucket, opened, table, request_of):
