@@ -175,3 +175,15 @@ class TableCare(ABC):
         Raises:
             ConcurrencyError: Every file that was to be written anew was changed by others, again and again.
         """
+
+    @abstractmethod
+    def expire(self, asked: Expiry, *, dry_run: bool) -> Expired:
+        """Forget old versions, then delete the files that only they needed."""
+
+    @abstractmethod
+    def orphans(self, asked: Sweep, *, dry_run: bool) -> Swept:
+        """Delete files that nothing refers to, such as those of a run that was killed.
+
+        Raises:
+            ResourceError: What lies there does not agree with what the table refers to, so nothing was deleted.
+        """

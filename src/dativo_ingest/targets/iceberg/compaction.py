@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from dativo_ingest.targets.iceberg.live_files import LiveFile
     from dativo_ingest.targets.iceberg.producers import FencedCompaction
 
+CARE = "dativo.care"
+"""The summary's property of a snapshot that no stream made."""
 _ROUNDS = 3
 """How often files that others changed meanwhile are written anew once more."""
 _ATTEMPTS = 5
@@ -248,7 +250,7 @@ class Compactor:
                 delta,
                 fence=fence,
                 min_manifests=asked.min_manifests,
-                summary={"dativo.run-id": self.run_id, "dativo.care": "compact"},
+                summary={"dativo.run-id": self.run_id, CARE: "compact"},
             )
         try:
             transaction.commit_transaction()
