@@ -96,10 +96,17 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Expiry:
-    """Which versions to keep: those that are young enough, the last ones, and all that branches and tags need."""
+    """Which versions to keep: those that are young enough, the last ones, and all that branches and tags need.
+
+    Attributes:
+        older_than: How old a version must be to go.
+        retain_last: So many of a branch stay however old they are.
+        min_snapshots: Nothing is done for fewer than these.
+    """
 
     older_than: timedelta
     retain_last: int = 1
+    min_snapshots: int = 1
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ class Compactor:
         left: list[LiveFile] = []
         for _ in range(_ROUNDS):
             table = self.load()
+            if _is_too_small(table, asked):
+                break
             live = read_live_files(table)
             self._require_readable(table, live)
             bins = plan_bins(live, table.metadata.default_spec_id, asked, self.target_bytes(table, asked))
@@ -336,6 +338,19 @@ def _rows_left(io: FileIO, file: LiveFile, metadata: TableMetadata) -> Iterator[
             f"{file.file.file_path} holds {position} rows, the table knows of {file.file.record_count}",
             hint="the file was changed after it was written: restore it",
         )
+
+
+def _is_too_small(table: Table, asked: Compaction) -> bool:
+    """Say whether a table has so few files, by the totals of its snapshot, that there cannot be anything to do."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return True
+    totals = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+    try:
+        files, deletes = int(totals["total-data-files"]), int(totals["total-delete-files"])
+    except (KeyError, ValueError):
+        return False
+    return deletes == 0 and 0 <= files < max(2, min(asked.min_input_files, asked.min_manifests))
 
 
 def _has_ballast(live: LiveFiles, table: Table, asked: Compaction) -> bool:

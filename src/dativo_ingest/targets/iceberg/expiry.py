@@ -80,8 +80,8 @@ def expire(load: Callable[[], Table], name: str, asked: Expiry, *, dry_run: bool
         table = load()
         gone = expired_snapshots(table.metadata, asked, int(datetime.now(UTC).timestamp() * 1000))
         kept = len(table.metadata.snapshots) - len(gone)
-        if not gone:
-            return Expired(snapshots_kept=kept)
+        if len(gone) < max(1, asked.min_snapshots):
+            return Expired(snapshots_kept=len(table.metadata.snapshots))
         with translated(f"expiring snapshots of {name}"):
             before = lists_of(table.metadata, table.io, gone)
         if dry_run:

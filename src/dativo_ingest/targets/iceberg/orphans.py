@@ -12,10 +12,11 @@ import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from dativo_ingest.targets.file_runs import FileRuns, run_of
 from dativo_ingest.targets.iceberg.compaction import CARE
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_ingest.targets.iceberg.file_systems import Folder, Found, delete_files
@@ -34,11 +35,8 @@ FOLDERS = ("data", "metadata")
 """Below a table's location; whatever else lies there is somebody else's."""
 _KINDS = re.compile(r"\.(parquet|orc|avro|puffin|stats|metadata\.json(\.gz)?|gz\.metadata\.json)$")
 _METADATA = re.compile(r"\.metadata\.json(\.gz)?$")
-_RUN = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})-")
 _UUID = re.compile(rb'"table-uuid"\s*:\s*"([^"]+)"')
 _HEAD_BYTES = 2**18
-_TIMES_LONGEST = 2
-"""A file must be so many times as old as the longest run took."""
 _FILES_AT_ONCE = 8
 
 
@@ -50,37 +48,6 @@ def waiting_files(metadata: TableMetadata) -> set[str]:
             pointer = json.loads(text).get("quarantine") or {}
             found |= {file["path"] for file in pointer.get("files", ())}
     return found
-
-
-def run_of(path: str) -> str | None:
-    """Give the run that a file's name begins with."""
-    found = _RUN.match(path.rpartition("/")[2])
-    return found[1] if found else None
-
-
-def begun_at(run_id: str) -> datetime | None:
-    """Say when a run began, where its id tells (RFC 9562, UUID version 7)."""
-    digits = run_id.replace("-", "")
-    if not re.fullmatch(r"[0-9a-f]{12}7[0-9a-f]{19}", digits):
-        return None
-    return datetime.fromtimestamp(int(digits[:12], 16) / 1000, UTC)
-
-
-@dataclass
-class _Runs:
-    """What files and snapshots tell of the runs that made them."""
-
-    last_seen: dict[str, datetime] = field(default_factory=dict)
-
-    def note(self, run_id: str | None, at: datetime) -> None:
-        if run_id is not None:
-            self.last_seen[run_id] = max(at, self.last_seen.get(run_id, at))
-
-    @property
-    def longest(self) -> timedelta:
-        """How long the longest of them took, at least."""
-        lengths = (at - begun for run_id, at in self.last_seen.items() if (begun := begun_at(run_id)) is not None)
-        return max(lengths, default=timedelta())
 
 
 @dataclass(frozen=True)
@@ -116,12 +83,12 @@ class Sweeper:
         self._require_own_metadata(before, loose)
 
         runs = _runs([found for _, found in listed.values()], after.metadata)
-        older_than = max(asked.older_than, _TIMES_LONGEST * runs.longest)
+        older_than = runs.grace(asked.older_than)
         written_before = datetime.now(UTC) - older_than
         old = {
             path: each
             for path, each in loose.items()
-            if _KINDS.search(path) and _is_over(each[1], runs, written_before, asked.running)
+            if _KINDS.search(path) and runs.is_over(path, each[1].written_at, written_before, asked.running)
         }
         locations = sorted(folder.location_of(path) for path, (folder, _) in old.items())
         return Swept(
@@ -176,8 +143,8 @@ class Sweeper:
                 )
 
 
-def _runs(files: Sequence[Found], metadata: TableMetadata) -> _Runs:
-    runs = _Runs()
+def _runs(files: Sequence[Found], metadata: TableMetadata) -> FileRuns:
+    runs = FileRuns()
     for found in files:
         runs.note(run_of(found.path), found.written_at)
     for snapshot in metadata.snapshots:
@@ -186,14 +153,6 @@ def _runs(files: Sequence[Found], metadata: TableMetadata) -> _Runs:
         if "dativo.generation" in summary or CARE in summary:
             runs.note(summary.get("dativo.run-id"), datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC))
     return runs
-
-
-def _is_over(found: Found, runs: _Runs, written_before: datetime, running: Collection[str]) -> bool:
-    """Say whether a file is old, and so is all that we know of its run."""
-    run_id = run_of(found.path)
-    if run_id is None:
-        return found.written_at < written_before
-    return run_id not in running and max(found.written_at, runs.last_seen[run_id]) < written_before
 
 
 def _table_uuids(io: FileIO, location: str) -> set[str]:
