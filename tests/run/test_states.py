@@ -138,6 +138,7 @@ def test_an_import_brings_exported_states_back_and_leaves_other_streams(target: 
 
     after = get_states(loaded)
     assert after["orders"]["state"] == before["orders"]["state"]
+    assert after["orders"]["source_fingerprint"] == before["orders"]["source_fingerprint"] is not None
     assert after["customers"]["state"] == {"version": 1, "files": {}}
     assert (after["orders"]["generation"], after["customers"]["generation"]) == (3, 2)
 
