@@ -115,6 +115,7 @@ class Compactor:
         done = Compacted()
         left: list[LiveFile] = []
         for _ in range(_ROUNDS):
+            left = []  # what the round before left is planned anew, if it is still there
             table = self.load()
             if _is_too_small(table, asked):
                 break
@@ -124,7 +125,6 @@ class Compactor:
             if dry_run:
                 return _estimate(bins, live, table, asked)
             if not bins and not _has_ballast(live, table, asked):
-                left = []
                 break
             landed, left = self._round(table, bins, asked)
             done = _sum(done, landed)
