@@ -346,9 +346,9 @@ class DuckDBTableWriter(TableWriter):
 
     def _take_staged(self, session: duckdb.DuckDBPyConnection, rows: Inserts) -> tuple[int, int]:
         """Move what waited into the table; give how many rows were inserted and updated, and note the deleted ones."""
-        if not rows.columns:
-            return 0, 0
         names = [quoted(name) for name in rows.columns if name != self._gone]
+        if not names:
+            return 0, 0
         schema = cast("pa.Schema", self._incoming)
         order = ", ".join(
             f"{quoted(key.column)} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"

@@ -164,6 +164,8 @@ class ParquetWriter(StreamWriter):
 class ParquetTableWriter(TableWriter):
     """One table during one run."""
 
+    keeps_history = True
+
     def __init__(self, spec: TableSpec, folder: Path, options: ParquetOptions) -> None:
         self._spec = spec
         self._folder = folder
@@ -179,8 +181,6 @@ class ParquetTableWriter(TableWriter):
     def load_state(self) -> CommittedState:
         """Read the newest manifest's word on this stream; nothing is made."""
         return parquet_manifest.latest(self._folder).state(self._spec.state_key)
-
-    keeps_history = True
 
     def history(self) -> Sequence[CommittedState]:
         """List the commits that the manifests tell of, which is every one."""

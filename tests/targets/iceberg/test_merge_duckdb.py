@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from iceberg_cares import compact
 from iceberg_lake import Lake
 from iceberg_merges import SCHEMA, merge, rows
 
@@ -71,3 +72,5 @@ def test_both_engines_read_the_same_rows_after_merges_of_every_kind(lake: Lake, 
     assert {row[0]: row[3] for row in found} == text
     assert len(found) == len(text)
     assert found == by_pyiceberg(lake)
+    assert compact(lake, min_input_files=2).delete_files_removed > 0
+    assert read(lake) == found

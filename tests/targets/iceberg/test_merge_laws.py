@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings, strategies as st
+from iceberg_cares import compact
 from iceberg_lake import Lake
 
 SCHEMA = pa.schema([("tenant", pa.string()), ("id", pa.int64()), ("region", pa.string()), ("value", pa.int64())])
@@ -22,7 +23,7 @@ Row = tuple[str, int, str, int]
 rows = st.tuples(st.sampled_from(["a", "b"]), st.integers(-6, 6), st.sampled_from(["eu", "us"]), st.integers(0, 99))
 batches = st.lists(rows, max_size=12)
 runs = st.lists(
-    st.one_of(st.lists(batches, max_size=3), st.sampled_from(["rewrite", "delete"])), min_size=2, max_size=5
+    st.one_of(st.lists(batches, max_size=3), st.sampled_from(["rewrite", "delete", "compact"])), min_size=2, max_size=5
 )
 
 
@@ -70,7 +71,9 @@ def _batch(batch: list[Row]) -> pa.RecordBatch:
 
 
 def _foreign(lake: Lake, what: str, model: dict[tuple[Any, ...], Row]) -> None:
-    """Let another program rewrite the table or delete from it."""
+    """Let another program rewrite the table or delete from it, or the table be compacted."""
+    if what == "compact":
+        compact(lake, min_input_files=2)
     gone = {found for found, row in model.items() if row[1] == 2}
     with lake.table() as table:
         if what == "rewrite" and model:

@@ -76,6 +76,8 @@ class DeltaTableWriter(TableWriter):
         options: How it is laid out.
     """
 
+    keeps_history = True
+
     def __init__(self, spec: TableSpec, place: Place, quarantine_place: Place, options: DeltaOptions) -> None:
         self._spec = spec
         self._place = place
@@ -93,6 +95,10 @@ class DeltaTableWriter(TableWriter):
     def load_state(self) -> CommittedState:
         """Read what the table's log remembers of this stream; nothing is made."""
         return self._log.state(load_table(self._place, self._name))
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits whose log is kept."""
+        return self._log.history()
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Find out how the table takes the rows; nothing of it is changed before the commit."""
@@ -277,7 +283,7 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=None if merges else self._log.properties(state),
+            commit_properties=None if merges else self._log.properties(state, rows=_rows(files)),
         )
         return not merges
 
@@ -308,7 +314,7 @@ class DeltaTableWriter(TableWriter):
 
     def _land(self, table: DeltaTable, state: CommittedState, files: Sequence[DataFile]) -> Mapping[str, int]:
         """Commit once; deltalake rebases over foreign commits, and refuses when one moved this stream."""
-        properties = self._log.properties(state)
+        properties = self._log.properties(state, rows=_rows(files))
         opened = self._opened
         if opened is not None and self._staging is not None and self._staging.rows:
             version = table.version()
@@ -342,7 +348,7 @@ class DeltaTableWriter(TableWriter):
             source_alias="new",
             target_alias="old",
             writer_properties=WriterProperties(compression=compression),
-            commit_properties=self._log.properties(state),
+            commit_properties=self._log.properties(state, rows=None),
         )
         if staging.deletes:
             stays = f"new.{_quoted(staging.gone)} IS NULL"
@@ -407,7 +413,7 @@ class DeltaTableWriter(TableWriter):
         return Receipt(
             commit_id=request.commit_id,
             generation=request.expected_generation + 1,
-            inserted=counts.get("inserted") if merged else sum(file.rows for file in files),
+            inserted=counts.get("inserted") if merged else _rows(files),
             updated=counts.get("updated") if merged else 0,
             deleted=counts.get("deleted", 0),
             bytes_written=sum(file.size_bytes for file in files),
@@ -418,6 +424,10 @@ class DeltaTableWriter(TableWriter):
 def _exists_already(error: Exception) -> bool:
     """Say whether creating the table failed because somebody else was first."""
     return "already exists" in str(error)
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)
 
 
 def _quoted(name: str) -> str:

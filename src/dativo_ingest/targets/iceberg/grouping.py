@@ -78,6 +78,24 @@ class Partitioner:
         return self._spec.partition_to_path(Record(*values), self._schema)
 
 
+class OnePartition(Partitioner):
+    """Takes it for granted that all rows belong to one partition.
+
+    Args:
+        spec: The table's partitioning, of at least one field.
+        schema: The table's schema.
+        values: The partition.
+    """
+
+    def __init__(self, spec: PartitionSpec, schema: Schema, values: PartitionValues) -> None:
+        super().__init__(spec, schema)
+        self._values = values
+
+    def split(self, batch: pa.RecordBatch) -> Iterator[tuple[PartitionValues, pa.RecordBatch]]:
+        """Yield the rows as they are."""
+        yield self._values, batch
+
+
 def _combine(codes: Sequence[pa.Array[Any]], sizes: list[int]) -> tuple[Any, list[int]]:
     """Make one number of several: the first field counts most."""
     key = codes[0].cast(pa.int64())

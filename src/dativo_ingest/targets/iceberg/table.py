@@ -18,7 +18,7 @@ from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_erro
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns
-from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
+from dativo_ingest.targets.iceberg.past_commits import ROWS, STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
     Delta,
     FenceBrokenError,
@@ -100,6 +100,8 @@ class IcebergTable(TableWriter):
         options: How the table is laid out.
     """
 
+    keeps_history = True
+
     def __init__(self, connection: Connection, spec: TableSpec, options: IcebergOptions) -> None:
         self._connection = connection
         self._spec = spec
@@ -123,8 +125,6 @@ class IcebergTable(TableWriter):
         state = self._state_of(table.metadata)
         self._quarantine().publish(state, str(table.metadata.table_uuid))
         return state
-
-    keeps_history = True
 
     def history(self) -> Sequence[CommittedState]:
         """List the commits that the snapshots tell of: the current one and those before it that are not expired."""
@@ -406,6 +406,7 @@ class IcebergTable(TableWriter):
             "dativo.run-id": self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
             STREAM: self._spec.state_key,
+            ROWS: str(_rows(files)),
         }
         if len(state) <= _STATE_IN_SUMMARY_BYTES:
             summary[self._spec.state_key] = state
@@ -475,13 +476,18 @@ class IcebergTable(TableWriter):
             quarantine.publish(state, str(table.metadata.table_uuid), rejected)
 
 
+def _rows(files: Sequence[DataFile] | Delta) -> int:
+    """Count the rows that came; a merge's files may hold others that it wrote anew."""
+    return files.inserted + files.updated if isinstance(files, Delta) else sum(file.record_count for file in files)
+
+
 def _receipt(request: CommitRequest, producer: Producer, files: Sequence[DataFile], *, replaced: bool) -> Receipt:
     removed = producer.removed_rows if hasattr(producer, "removed_rows") else 0
     return Receipt(
         commit_id=request.commit_id,
         generation=request.expected_generation + 1,
         snapshot_id=str(producer.snapshot_id),
-        inserted=sum(file.record_count for file in files),
+        inserted=_rows(files),
         updated=0,
         deleted=removed if replaced else 0,
         bytes_written=sum(file.file_size_in_bytes for file in files),
