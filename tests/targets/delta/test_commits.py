@@ -380,3 +380,28 @@ def test_what_is_too_large_for_the_log_is_told_of_the_newest_commit_alone(table,
 
     assert (newest.state, oldest.state) == (large, None)
     assert oldest.committed_at is not None
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_row_that_somebody_adds_while_its_key_is_looked_for_to_be_deleted_goes_too(  # noqa: PLR0917  fixtures
+    load, table, request_of, lake, monkeypatch, moment
+):
+    load(ONE)
+    writer = table(write="merge", primary_key=("id",))
+    writer.open(ONE.schema)
+    writer.delete(pa.record_batch({"id": [7]}))
+    merge = writer._merge
+    waiting = [pa.table({"id": [7], "v": ["foreign"]})]
+
+    def overtaken(*arguments):
+        found = merge(*arguments) if moment == "after" else None
+        if waiting:
+            write_deltalake(lake / "raw/orders", waiting.pop(), mode="append")
+        return found or merge(*arguments)
+
+    monkeypatch.setattr(writer, "_merge", overtaken)
+
+    receipt = writer.commit(request_of(1))
+
+    assert (receipt.deleted, receipt.generation) == (1, 2)
+    assert rows(lake) == ONE.to_pylist()
