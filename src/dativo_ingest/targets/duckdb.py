@@ -26,6 +26,7 @@ from dativo_ingest.targets.duckdb_tables import Inserts, Table, create, folded, 
 from dativo_ingest.targets.duckdb_types import quoted, wider_or_text
 from dativo_ingest.targets.evolution import Column
 from dativo_ingest.targets.filesystem import exists, nearest_folder, probe
+from dativo_ingest.targets.primary_key import require_key_columns, require_keys
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
     Check,
@@ -33,7 +34,6 @@ from dativo_plugin_sdk import (
     CommitStateUnknownError,
     CommittedState,
     ConnectionTestResult,
-    DataValidationError,
     DativoError,
     FencedError,
     InsufficientPermissionsError,
@@ -236,7 +236,7 @@ class DuckDBTableWriter(TableWriter):
         if self._rows is None:
             raise InvalidConfigError("write was called before open")
         if self._spec.write == "merge" and batch.num_rows:
-            self._require_keys(batch)
+            require_keys(batch, self._spec.primary_key, self._title)
         with translated(self._title):
             self._rows.add(batch)
 
@@ -248,19 +248,10 @@ class DuckDBTableWriter(TableWriter):
         """
         if self._rows is None or not self._gone:
             raise InvalidConfigError("delete was called on a table that was not opened to merge")
-        self._require_keys(keys)
+        require_keys(keys, self._spec.primary_key, self._title)
         self._deletes = True
         with translated(self._title):
             self._rows.add(keys.append_column(self._gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
-
-    def _require_keys(self, batch: pa.RecordBatch) -> None:
-        for key in self._spec.primary_key:
-            if batch.column(key).null_count:
-                raise DataValidationError(
-                    f"{self._title}: primary_key {key} is null in {batch.column(key).null_count} of"
-                    f" {batch.num_rows} rows: they cannot be merged",
-                    hint=f"make {key} required in the contract, so that such rows are quarantined",
-                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows; they wait in a temporary table for the commit."""
@@ -308,11 +299,8 @@ class DuckDBTableWriter(TableWriter):
         return self._session
 
     def _refuse_keys_without_column(self, schema: pa.Schema) -> None:
-        absent = [key for key in self._spec.primary_key if key not in schema.names]
-        if schema.names and self._spec.write == "merge" and absent:
-            raise InvalidConfigError(
-                f"{self._title}: primary_key {', '.join(absent)} is no column; there are: {', '.join(schema.names)}"
-            )
+        if schema.names and self._spec.write == "merge":
+            require_key_columns(schema, self._spec.primary_key, self._title)
 
     def _stage(
         self, session: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column[str]], sequence: str | None
@@ -358,9 +346,9 @@ class DuckDBTableWriter(TableWriter):
 
     def _take_staged(self, session: duckdb.DuckDBPyConnection, rows: Inserts) -> tuple[int, int]:
         """Move what waited into the table; give how many rows were inserted and updated, and note the deleted ones."""
-        if not rows.columns:
-            return 0, 0
         names = [quoted(name) for name in rows.columns if name != self._gone]
+        if not names:
+            return 0, 0
         schema = cast("pa.Schema", self._incoming)
         order = ", ".join(
             f"{quoted(key.column)} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"

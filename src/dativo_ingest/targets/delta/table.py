@@ -29,13 +29,13 @@ from dativo_ingest.targets.delta.quarantine import Quarantine
 from dativo_ingest.targets.delta.staging import Staging
 from dativo_ingest.targets.delta.types import stored_schema
 from dativo_ingest.targets.parquet_files import FileFormat
+from dativo_ingest.targets.primary_key import require_key_columns, require_keys
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
     CommitRequest,
     CommitStateUnknownError,
     CommittedState,
     ConcurrencyError,
-    DataValidationError,
     DativoError,
     FencedError,
     InvalidConfigError,
@@ -129,7 +129,7 @@ class DeltaTableWriter(TableWriter):
         if self._files is not None:
             self._files.write(batch)
         elif self._staging is not None:
-            self._require_keys(batch)
+            require_keys(batch, self._spec.primary_key, self._name)
             self._staging.write(batch)
         else:
             raise InvalidConfigError("write was called before open")
@@ -142,17 +142,8 @@ class DeltaTableWriter(TableWriter):
         """
         if self._staging is None:
             raise InvalidConfigError("delete was called on a table that was not opened to merge")
-        self._require_keys(keys)
+        require_keys(keys, self._spec.primary_key, self._name)
         self._staging.delete(keys)
-
-    def _require_keys(self, batch: pa.RecordBatch) -> None:
-        for key in self._spec.primary_key:
-            if batch.column(key).null_count:
-                raise DataValidationError(
-                    f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
-                    f" {batch.num_rows} rows: they cannot be merged",
-                    hint=f"make {key} required in the contract, so that such rows are quarantined",
-                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows into files of the table beside this one."""
@@ -231,11 +222,7 @@ class DeltaTableWriter(TableWriter):
         return DeltaFiles(self._place, self._spec.run_id, file_format, partitions, buffer_bytes=self._spec.buffer_bytes)
 
     def _stage(self, incoming: pa.Schema) -> Staging:
-        absent = [key for key in self._spec.primary_key if key not in incoming.names]
-        if absent:
-            raise InvalidConfigError(
-                f"{self._name}: primary_key {', '.join(absent)} is no column; there are: {', '.join(incoming.names)}"
-            )
+        require_key_columns(incoming, self._spec.primary_key, self._name)
         odd = [name for name in incoming.names if "`" in name]
         if odd:
             raise SchemaValidationError(
