@@ -17,6 +17,8 @@ from dativo_plugin_sdk.config import Texts
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+_CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
+
 
 class DeltaConnection(PluginConfig):
     """Where the tables lie."""
@@ -140,6 +142,11 @@ def parse_options(target: Mapping[str, Any], table: Mapping[str, Any], *, where:
         if not key.startswith("delta."):
             raise InvalidConfigError(f"{where}.properties: {key}: Delta's properties begin with 'delta.'")
     return options
+
+
+def writer_codec(compression: Compression) -> Any:
+    """Give a codec by deltalake's name."""
+    return _CODECS.get(compression, compression.upper())
 
 
 def title(spec: TableSpec) -> str:
