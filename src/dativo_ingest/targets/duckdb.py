@@ -177,6 +177,8 @@ class DuckDBWriter(StreamWriter):
 class DuckDBTableWriter(TableWriter):
     """One table during one run, with a session and a transaction of its own."""
 
+    keeps_history = True
+
     def __init__(self, spec: TableSpec, database: Database, options: DuckDBOptions) -> None:
         self._spec = spec
         self._database = database
@@ -204,6 +206,16 @@ class DuckDBTableWriter(TableWriter):
         with translated(self._title):
             has_table = bool(self._table.columns(session))
             return db.load_state(session, self._state_key, has_table=has_table)
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits that the file remembers: the last thousand."""
+        newest = self.load_state()
+        if not newest.generation:
+            return []
+        with translated(self._title):
+            found = db.load_history(self._connected(), self._state_key)
+        # A file of an earlier release remembers the newest one alone.
+        return found if found and found[0].commit_id == newest.commit_id else [newest, *found]
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Begin the transaction and shape the table in it; what waits for a merge waits outside of it."""
@@ -340,6 +352,7 @@ class DuckDBTableWriter(TableWriter):
             inserted, updated = self._take_staged(session, self._rows)
         if self._rejected is not None:
             self._take_rejected(session, self._rejected)
+        db.remember(session, self._state_key, state, rows_added=inserted + updated)
         self._committing = True
         session.commit()
         return self._receipt(request, inserted, updated)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _S3 = ("s3://", "s3a://")
+_CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
 
 
 class DeltaConnection(PluginConfig):
@@ -163,6 +164,11 @@ def parse_options(target: Mapping[str, Any], table: Mapping[str, Any], *, where:
         if not key.startswith("delta."):
             raise InvalidConfigError(f"{where}.properties: {key}: Delta's properties begin with 'delta.'")
     return options
+
+
+def writer_codec(compression: Compression) -> Any:
+    """Give a codec by deltalake's name."""
+    return _CODECS.get(compression, compression.upper())
 
 
 def title(spec: TableSpec) -> str:

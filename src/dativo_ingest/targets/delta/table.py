@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties
@@ -13,7 +12,7 @@ from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
 from dativo_ingest.targets.delta.changes import apply_changes, require_features, widen, widened
-from dativo_ingest.targets.delta.config import DeltaOptions, Place, title
+from dativo_ingest.targets.delta.config import DeltaOptions, Place, title, writer_codec
 from dativo_ingest.targets.delta.data_files import DataFile, DeltaFiles
 from dativo_ingest.targets.delta.failures import as_dativo_error, foreign_errors, may_still_land, translated
 from dativo_ingest.targets.delta.log import (
@@ -50,7 +49,6 @@ from dativo_plugin_sdk import (
 _COMMIT_TRIES = 20
 _LOOKS = 3
 _LOOK_AGAIN_S = 1.0
-_CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
 
 
 @dataclass(frozen=True)
@@ -341,13 +339,12 @@ class DeltaTableWriter(TableWriter):
 
     def _merge(self, table: DeltaTable, state: CommittedState, staging: Staging) -> Mapping[str, int]:
         same = " AND ".join(f"old.{_quoted(key)} = new.{_quoted(key)}" for key in self._spec.primary_key)
-        compression: Any = _CODECS.get(self._options.compression, self._options.compression.upper())
         merge = table.merge(
             staging.last_of_each_key(),
             same,
             source_alias="new",
             target_alias="old",
-            writer_properties=WriterProperties(compression=compression),
+            writer_properties=WriterProperties(compression=writer_codec(self._options.compression)),
             commit_properties=self._log.properties(state, rows=None),
         )
         if staging.deletes:

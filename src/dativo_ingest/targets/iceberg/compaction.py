@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from dativo_ingest.targets.iceberg.live_files import LiveFile
     from dativo_ingest.targets.iceberg.producers import FencedCompaction
 
+CARE = "dativo.care"
+"""The summary's property of a snapshot that no stream made."""
 _ROUNDS = 3
 """How often files that others changed meanwhile are written anew once more."""
 _ATTEMPTS = 5
@@ -113,14 +115,16 @@ class Compactor:
         done = Compacted()
         left: list[LiveFile] = []
         for _ in range(_ROUNDS):
+            left = []  # what the round before left is planned anew, if it is still there
             table = self.load()
+            if _is_too_small(table, asked):
+                break
             live = read_live_files(table)
             self._require_readable(table, live)
             bins = plan_bins(live, table.metadata.default_spec_id, asked, self.target_bytes(table, asked))
             if dry_run:
                 return _estimate(bins, live, table, asked)
             if not bins and not _has_ballast(live, table, asked):
-                left = []
                 break
             landed, left = self._round(table, bins, asked)
             done = _sum(done, landed)
@@ -248,7 +252,7 @@ class Compactor:
                 delta,
                 fence=fence,
                 min_manifests=asked.min_manifests,
-                summary={"dativo.run-id": self.run_id, "dativo.care": "compact"},
+                summary={"dativo.run-id": self.run_id, CARE: "compact"},
             )
         try:
             transaction.commit_transaction()
@@ -334,6 +338,19 @@ def _rows_left(io: FileIO, file: LiveFile, metadata: TableMetadata) -> Iterator[
             f"{file.file.file_path} holds {position} rows, the table knows of {file.file.record_count}",
             hint="the file was changed after it was written: restore it",
         )
+
+
+def _is_too_small(table: Table, asked: Compaction) -> bool:
+    """Say whether a table has so few files, by the totals of its snapshot, that there cannot be anything to do."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return True
+    totals = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+    try:
+        files, deletes = int(totals["total-data-files"]), int(totals["total-delete-files"])
+    except (KeyError, ValueError):
+        return False
+    return deletes == 0 and 0 <= files < max(2, min(asked.min_input_files, asked.min_manifests))
 
 
 def _has_ballast(live: LiveFiles, table: Table, asked: Compaction) -> bool:
