@@ -15,10 +15,11 @@ _COMMIT = b"COMMIT\0"
 
 
 class _Tunnel:
-    def __init__(self, server_port: int, cut: Cut, *, for_good: bool) -> None:
+    def __init__(self, server_port: int, cut: Cut, *, for_good: bool, after: bytes) -> None:
         self._server_port = server_port
         self._cut = cut
         self._for_good = for_good
+        self._after = after
         self._broken = False
         self._ends: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -46,9 +47,11 @@ class _Tunnel:
             _close(end)
 
     def _ask(self, client: socket.socket, server: socket.socket, muted: threading.Event) -> None:
+        armed = not self._after
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                if _COMMIT in data and not self._broken:
+                armed = armed or self._after in data
+                if armed and _COMMIT in data and not self._broken:
                     self._broken = True
                     muted.set()
                     if self._cut == "answer":
@@ -78,7 +81,7 @@ def _close(end: socket.socket) -> None:
 
 
 @contextmanager
-def tunnel(server_port: int, *, cut: Cut, for_good: bool = False) -> Iterator[int]:
+def tunnel(server_port: int, *, cut: Cut, for_good: bool = False, after: bytes = b"") -> Iterator[int]:
     """Give a port of loopback that leads to the server.
 
     Args:
@@ -86,8 +89,9 @@ def tunnel(server_port: int, *, cut: Cut, for_good: bool = False) -> Iterator[in
         cut: At the first COMMIT, what is lost: the question, the answer, or the question while the server's end of the
             connection stays open (stuck).
         for_good: Whether nobody gets through afterwards.
+        after: What has to pass before a COMMIT counts.
     """
-    made = _Tunnel(server_port, cut, for_good=for_good)
+    made = _Tunnel(server_port, cut, for_good=for_good, after=after)
     threading.Thread(target=made.serve, daemon=True).start()
     try:
         yield made.port

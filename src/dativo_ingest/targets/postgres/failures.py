@@ -105,8 +105,11 @@ _ABOUT = re.compile(r"^connection (failed|is bad): ")
 _COLUMN = re.compile(r"^COPY .*?, line \d+, column (?P<name>.*?)(: |$)", re.MULTILINE)
 
 
-def require_psycopg() -> None:
+def require_psycopg(what: str = "the postgres target") -> None:
     """See that the library is there.
+
+    Args:
+        what: What needs it.
 
     Raises:
         ResourceNotFoundError: It is not installed.
@@ -114,7 +117,7 @@ def require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401, PLC0415  only to see
     except ImportError as error:
-        raise ResourceNotFoundError("the postgres target needs the package psycopg", hint=INSTALL) from error
+        raise ResourceNotFoundError(f"{what} needs the package psycopg", hint=INSTALL) from error
 
 
 @contextmanager
@@ -137,16 +140,24 @@ def as_dativo_error(error: Exception, what: str) -> DativoError:
     column = getattr(diagnosis, "column_name", None) or _column(getattr(diagnosis, "context", None))
     details = {"original_error": type(error).__name__, "original_message": text, "sqlstate": state, "column": column}
     details = {key: value for key, value in details.items() if value is not None}
-    kind, hint = _found(error, state, text)
+    kind, hint = kind_of(error, text)
     if state is not None and kind is SchemaValidationError and getattr(diagnosis, "message_hint", None):
         hint = diagnosis.message_hint if diagnosis is not None else hint
     place = f"column {column}: " if column is not None and column not in said else ""
     return kind(f"{what}: {place}{said}", details=details, hint=hint)
 
 
-def _found(error: Exception, state: str | None, text: str) -> _Kind:
+def was_refused(error: object) -> bool:
+    """Say whether the server itself said no: what it was asked to do has not happened."""
+    state = getattr(error, "sqlstate", None)
+    return state is not None and state[:2] not in {"08", "57"}
+
+
+def kind_of(error: BaseException, text: str) -> tuple[type[DativoError], str | None]:
+    """Choose the class for an error of psycopg's that says ``text``, and give a hint."""
     from psycopg.errors import ConnectionTimeout, OperationalError  # noqa: PLC0415
 
+    state = getattr(error, "sqlstate", None)
     if state is not None:
         return _STATES.get(state) or _CLASSES.get(state[:2]) or (ResourceError, None)
     if isinstance(error, ConnectionTimeout):
