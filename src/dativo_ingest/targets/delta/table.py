@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable, WriterProperties
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
@@ -273,6 +273,8 @@ class DeltaTableWriter(TableWriter):
         """Create the table, with the rows and the state unless they are to be merged; say whether they landed."""
         assert self._opened is not None  # noqa: S101  _current() has seen to it
         merges = self._spec.write == "merge"
+        properties = CommitProperties() if merges else self._log.properties(state, rows=_rows(files))
+        properties.max_commit_retries = 0  # deltalake would create the table a second time, over another run's
         create_table_with_add_actions(
             self._place.uri,
             as_delta(self._opened.merged),
@@ -281,7 +283,7 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=None if merges else self._log.properties(state, rows=_rows(files)),
+            commit_properties=properties,
         )
         return not merges
 
