@@ -95,6 +95,10 @@ class Workshop:
             self.command("run", "--progress", "none"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
+    def tell(self, *command: str) -> Ran:
+        """Run another command on the job."""
+        return _ran([*DATIVO, *command, "--config", str(self.config)], self.folder / "no report", None, 240)
+
     def table(self, name: str) -> pa.Table:
         """Read a whole table with an independent reader; one that does not exist is empty."""
         return READERS[self.target](self.place, name)

@@ -1,7 +1,8 @@
 """Runs that die: started as a process of its own, so that it may fork before Arrow has threads.
 
-``crashing_runs.py every-step LAKE WRITE`` dies at the first thing asked of the operating system, then at the second.
-``crashing_runs.py kill LAKE COUNT`` kills runs at random moments.
+``crashing_runs.py every-step LAKE WRITE`` dies at the first thing asked of the operating system or the bucket, then at
+the second. ``crashing_runs.py kill LAKE COUNT`` kills runs at random moments. LAKE is a folder, or a prefix in the
+bucket of a service: ``PREFIX@ENDPOINT``.
 
 After each death a whole run follows; it ends when a run gets through. stdout is JSON: the number of steps, and what was
 found wrong.
@@ -17,24 +18,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from parquet_lakes import BucketLake, FolderLake, Lake
+from s3_service import S3
 
-from dativo_ingest.targets import parquet_manifest
-from dativo_ingest.targets.parquet import ParquetWriter
-from dativo_plugin_sdk import CommitRequest, TableSpec, TargetConfig
+from dativo_ingest.targets import s3_store
+from dativo_plugin_sdk import CommitRequest, TableSpec
 
 ROWS = 500 if "every-step" in sys.argv else 50_000
 BATCHES = 4
+STRIDE = 5  # of the steps in a bucket, each of which begins and ends
 STEPS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "fcntl.flock"})
+BUCKET_STEPS = frozenset({"page", "read", "create", "replace", "remove", "upload"})
 
 
-def run(lake: Path, name: str, run_id: str, write: str, goal: int) -> None:
+def run(lake: Lake, name: str, run_id: str, write: str, goal: int) -> None:
     """Bring the table to generation ``goal`` if it is not there yet."""
-    writer = ParquetWriter(
-        TargetConfig(type="parquet", connection={"path": str(lake)}, options={"target_file_mb": ROWS / 100_000})
-    )
+    writer = lake.writer(target_file_mb=ROWS / 100_000)
     table = writer.table(
         TableSpec(name=name, namespace=None, job="j", stream="s", run_id=run_id, write=write, buffer_bytes=ROWS * 40)
     )
@@ -50,15 +52,14 @@ def run(lake: Path, name: str, run_id: str, write: str, goal: int) -> None:
     writer.close()
 
 
-def problems(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
+def problems(lake: Lake, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
     """Compare the table with what it must be: ``clean`` also asks that no other file is left."""
     found: list[str] = []
-    folder = lake / name
-    manifest = parquet_manifest.latest(folder)
+    manifest = lake.manifest(name)
     generation = manifest.state("dativo.state.j/s").generation
     if clean and generation != goal:
         found.append(f"generation {generation}, not {goal}")
-    table = pa.concat_tables([pq.read_table(folder / file.path) for file in manifest.files] or [pa.table({"id": []})])
+    table = lake.read(name).to_table() if manifest.schema is not None else pa.table({"id": []})
     loads = [generation] if write == "overwrite" else range(1, generation + 1)
     whole = {(load, BATCHES * ROWS, BATCHES * ROWS, 0, BATCHES * ROWS - 1) for load in loads if load}
     if whole != (per_load(table) if table.num_rows else set()):
@@ -66,15 +67,19 @@ def problems(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> li
     rejected = sum(file.rows for file in manifest.quarantine)
     if rejected != generation:
         found.append(f"{rejected} rejected rows, not {generation}")
-    for top, live in ((folder, manifest.files), (lake / f"{name}__quarantine", manifest.quarantine)):
-        files = {path.relative_to(top).as_posix() for path in top.rglob("*.parquet*")}
-        missing = {file.path for file in live} - files
-        found += [f"missing {path}" for path in missing]
-        if clean:
-            found += [f"left over {path}" for path in files - {file.path for file in live}]
-            found += [f"left over {path.name}" for path in folder.rglob("*.part")]
-            found += [f"left over {path.name}" for path in folder.rglob("*.run")]
+    for top, live in ((name, manifest.files), (f"{name}__quarantine", manifest.quarantine)):
+        files = lake.data_files(top)
+        found += [f"missing {path}" for path in {file.path for file in live} - files]
+        extra = files - {file.path for file in live}
+        found += [f"left over {path}" for path in extra if clean or not is_of_a_run(path)]
+    if clean:
+        found += [f"left over {path}" for path in lake.marks() if path.startswith((f"{name}/", f"{name}__"))]
     return found
+
+
+def is_of_a_run(path: str) -> bool:
+    """Say whether a run's name is in the file's: of the one that died, or of one whose files an overwrite replaced."""
+    return Path(path).name.lstrip(".").startswith(("first-", "dying-", "warm-", "killed-", "next-"))
 
 
 def per_load(table: pa.Table) -> set[tuple[int, ...]]:
@@ -105,17 +110,28 @@ def die_at(step: int) -> None:
     """Leave at the given number of calls to the operating system, without any clean-up."""
     left = step
 
-    def watch(event: str, _arguments: tuple[object, ...]) -> None:
+    def count() -> None:
         nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+
+    def watch(event: str, _arguments: tuple[object, ...]) -> None:
         if event in STEPS:
-            left -= 1
-            if left < 0:
-                os._exit(9)
+            count()
 
-    sys.addaudithook(watch)
+    def watch_bucket(frame: FrameType, event: str, _argument: object) -> None:
+        where = frame.f_code
+        if event in {"call", "return"} and where.co_filename == s3_store.__file__ and where.co_name in BUCKET_STEPS:
+            count()
+
+    if IN_BUCKET:
+        sys.setprofile(watch_bucket)
+    else:
+        sys.addaudithook(watch)
 
 
-def checked(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
+def checked(lake: Lake, name: str, write: str, goal: int, *, clean: bool) -> list[str]:
     """Look for problems in a child, as reading starts threads."""
     reader, sender = os.pipe()
 
@@ -129,7 +145,7 @@ def checked(lake: Path, name: str, write: str, goal: int, *, clean: bool) -> lis
     return json.loads(text) if done else ["the table could not be read"]
 
 
-def every_step(lake: Path, write: str) -> tuple[int, list[str]]:
+def every_step(lake: Lake, write: str) -> tuple[int, list[str]]:
     found: list[str] = []
     step = 0
     while True:
@@ -150,10 +166,10 @@ def every_step(lake: Path, write: str) -> tuple[int, list[str]]:
         found += [f"step {step}, after: {each}" for each in checked(lake, name, write, 3, clean=True)]
         if through:
             return step, found
-        step += 1
+        step += STRIDE if IN_BUCKET else 1
 
 
-def kills(lake: Path, count: int, seed: int) -> tuple[int, list[str]]:
+def kills(lake: Lake, count: int, seed: int) -> tuple[int, list[str]]:
     chance = random.Random(seed)
     started_s = time.monotonic()
     in_child(lambda: run(lake, "t", "warm", "append", 1))
@@ -172,8 +188,18 @@ def kills(lake: Path, count: int, seed: int) -> tuple[int, list[str]]:
     return count, found + checked(lake, "t", "append", count + 2, clean=True)
 
 
+def lake_of(text: str) -> Lake:
+    prefix, _, endpoint = text.partition("@")
+    return BucketLake(S3(endpoint, ""), prefix) if endpoint else FolderLake(Path(text))
+
+
+IN_BUCKET = "@" in sys.argv[2]
+
 if __name__ == "__main__":
-    pa.array([1])  # what Arrow imports for it, it imports once and not in every child
+    import pyarrow.dataset
+
+    pa.array([1])  # what is imported here, or by Arrow for this, is imported once and not in every child
     how, where, what = sys.argv[1:4]
-    steps, wrong = every_step(Path(where), what) if how == "every-step" else kills(Path(where), int(what), 7)
+    place = lake_of(where)
+    steps, wrong = every_step(place, what) if how == "every-step" else kills(place, int(what), 7)
     print(json.dumps({"steps": steps, "wrong": wrong}))  # noqa: T201

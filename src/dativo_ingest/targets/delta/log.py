@@ -235,6 +235,25 @@ def _number(commit_id: str) -> int:
     return int.from_bytes(hashlib.sha256(commit_id.encode()).digest()[:8], "big") >> 1
 
 
+def waiting_files(place: Place) -> set[str]:
+    """Give the paths of rejected rows that any state kept beside a table points to: no table may know them yet."""
+    from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415  it loads every file system
+
+    found: set[str] = set()
+    with translated(f"reading the states in {place.uri}", place.folder):
+        selector = FileSelector(f"{place.path}/{_FOLDER}", recursive=True, allow_not_found=True)
+        for info in place.filesystem.get_file_info(selector):
+            if info.type != FileType.File or not info.path.endswith(".json"):
+                continue
+            try:
+                with place.filesystem.open_input_stream(info.path) as stream:
+                    pointer = json.loads(stream.read()).get("quarantine") or {}
+            except FileNotFoundError:
+                continue  # a later commit has removed it
+            found |= {file["path"] for file in pointer.get("files", ())}
+    return found
+
+
 def missing(properties: Mapping[str, str], table: DeltaTable) -> dict[str, str]:
     """Give the properties that the table does not have as they should be."""
     found = table.metadata().configuration
