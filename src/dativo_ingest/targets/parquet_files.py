@@ -184,7 +184,7 @@ class _Group:
 class _OpenFile:
     """One file in the making; ``path`` is the name it will have."""
 
-    def __init__(  # noqa: PLR0913  what a file consists of
+    def __init__(
         self,
         folder: DataFolder,
         path: str,

@@ -105,8 +105,7 @@ class DataFiles:
         self._partitioner = partitioner
         self._sort = sort
         self._target_bytes = target_bytes
-        share = 2 if partitioner is None and sort is None else 4  # what is sorted or told apart is there twice
-        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // share))
+        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // 4))
         self._mixed_limit_bytes = max(1, buffer_bytes // 8)
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
         self._open_limit_bytes = buffer_bytes // 4
