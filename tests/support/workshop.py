@@ -76,7 +76,7 @@ class Workshop:
         return self
 
     def command(self, *arguments: str) -> list[str]:
-        return [*DATIVO, arguments[0], "--config", str(self.config), *arguments[1:]]
+        return [*DATIVO, *arguments, "--config", str(self.config)]
 
     def run(
         self, *arguments: str, prefix: Sequence[str] = (), env: dict[str, str] | None = None, timeout_s: float = 240
