@@ -106,6 +106,16 @@ def add_actions(files: Iterable[DataFile], at_ms: int) -> list[AddAction]:
     return [AddAction(each.path, each.size_bytes, each.partition, at_ms, True, each.stats) for each in files]  # noqa: FBT003  the signature
 
 
+def as_first_version(properties: CommitProperties) -> CommitProperties:
+    """Let a commit that creates a table be refused where there is one by now.
+
+    deltalake looks for a table before it creates one; where another appears in between, its retry would put the whole
+    creation, rows included, on top of it as the next version, without asking for conflicts.
+    """
+    properties.max_commit_retries = 0
+    return properties
+
+
 class StreamLog:
     """What one stream remembers in one table."""
 

@@ -19,13 +19,14 @@ _READ_ROWS = 65_536
 class Staging:
     """A file of rows of one schema; `close` lets go of it, and so does the end of the process, however it comes."""
 
-    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, memory_bytes: int) -> None:
+    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, run_id: str, memory_bytes: int) -> None:
         self.rows = 0
+        self._prefix = f"dativo-{run_id}-"  # what a dead run leaves has its name
         self._schema = schema
         self._keys = list(keys)
         self._memory_bytes = memory_bytes
         with translated(Path(tempfile.gettempdir())):
-            self._file = tempfile.TemporaryFile(prefix="dativo-merge-")  # noqa: SIM115  it lives as long as this
+            self._file = tempfile.TemporaryFile(prefix=self._prefix)  # noqa: SIM115  it lives as long as this
             self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(
                 self._file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
             )
@@ -104,7 +105,7 @@ class Staging:
             ),
             self._numbered_keys(),
         )
-        with tempfile.TemporaryDirectory(prefix="dativo-merge-") as folder, duckdb.connect() as connection:
+        with tempfile.TemporaryDirectory(prefix=self._prefix) as folder, duckdb.connect() as connection:
             connection.execute(f"SET memory_limit = '{max(64, self._memory_bytes // 2**20)}MB'")
             connection.execute(f"SET temp_directory = '{folder}'")
             connection.execute("SET threads = 1")

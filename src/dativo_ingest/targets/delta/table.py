@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, WriterProperties
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
@@ -20,6 +20,7 @@ from dativo_ingest.targets.delta.log import (
     StreamLog,
     add_actions,
     as_delta,
+    as_first_version,
     load_table,
     missing,
     normal,
@@ -91,8 +92,12 @@ class DeltaTableWriter(TableWriter):
         self._keep_files = False
 
     def load_state(self) -> CommittedState:
-        """Read what the table's log remembers of this stream; nothing is made."""
-        return self._log.state(load_table(self._place, self._name))
+        """Read the stream's state; what a crash left of the last commit's rejected rows is published first."""
+        table = load_table(self._place, self._name)
+        state = self._log.state(table)
+        if table is not None:
+            self._quarantine.publish(state, str(table.metadata().id))
+        return state
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Find out how the table takes the rows; nothing of it is changed before the commit."""
@@ -224,7 +229,9 @@ class DeltaTableWriter(TableWriter):
                 f"{self._name}: Delta cannot merge a column with a backtick in its name: {', '.join(odd)}",
                 hint="rename it in the contract",
             )
-        return Staging(incoming, self._spec.primary_key, memory_bytes=self._spec.buffer_bytes)
+        return Staging(
+            incoming, self._spec.primary_key, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes
+        )
 
     def _current(self, request: CommitRequest) -> DeltaTable | None:
         """Load the table to commit to, as long as it is this run's turn and the one its files were written for."""
@@ -276,7 +283,7 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=None if merges else self._log.properties(state),
+            commit_properties=as_first_version(CommitProperties() if merges else self._log.properties(state)),
         )
         return not merges
 

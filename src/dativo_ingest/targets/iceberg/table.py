@@ -18,6 +18,7 @@ from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
 from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
+    RUN_ID,
     Delta,
     FenceBrokenError,
     discard_manifests,
@@ -380,7 +381,7 @@ class IcebergTable(TableWriter):
         transaction.set_properties({self._spec.state_key: state})
         summary = {
             "dativo.commit-id": request.commit_id,
-            "dativo.run-id": self._spec.run_id,
+            RUN_ID: self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
             STREAM: self._spec.state_key,
         }
