@@ -12,7 +12,8 @@ UV = ROOT / ".tools" / "bin" / "uv"
 
 PEERS = {
     # as a user installs it: what only the tests need is not there to be imported
-    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", str(ROOT)],
+    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", f"{ROOT}[delta]"],
+    "duckdb-iceberg": ["duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5", "pyarrow"],
     "polars": ["polars==2.1.0"],
     "duckdb": ["duckdb==2.0.0"],
     "dlt": [
@@ -38,6 +39,25 @@ def python_of(peer: str) -> Path:
         )
         ready.touch()
     return python
+
+
+def rows_arrow(scale: float, order: str) -> Path:
+    """Give rows of ten columns as an Arrow file: 6.0 million rows and 748 MB at scale 1; ``order`` is random or day."""
+    path = WORK / "data" / f"rows-{scale:g}-{order}.arrow"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count = round(6_000_000 * scale)
+        subprocess.run([python_of("dativo"), HERE / "peers" / "append.py", "make", path, str(count), order], check=True)
+    return path
+
+
+def rows_parquet(scale: float) -> Path:
+    """Give the same rows as one Parquet file."""
+    path = WORK / "data" / f"rows-{scale:g}.parquet"
+    if not path.exists():
+        source = rows_arrow(scale, "random")
+        subprocess.run([python_of("dativo"), HERE / "peers" / "append.py", "copy", source, path], check=True)
+    return path
 
 
 def lineitem_csv(scale: float) -> Path:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of one command; ``cpu_s`` counts its children, ``peak_mb`` is MiB resident."""
+    """One run of one command; ``cpu_s`` counts its children, ``peak_mb`` is MiB resident.
+
+    ``others`` is what else the command said of itself.
+    """
 
     cpu_s: float
     wall_s: float
     peak_mb: float
     output: str
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Measured:
@@ -44,6 +49,17 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)} failed with {process.returncode}:\n{output}")
     return Measured(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss / 1024, output)
+
+
+def as_told(measured: Measured) -> Measured:
+    """Take what the command's last line says of its work alone, instead of what the whole process took."""
+    told = json.loads(measured.output.splitlines()[-1])
+    return Measured(told.pop("cpu_s"), told.pop("wall_s"), told.pop("peak_mb"), measured.output, told)
+
+
+def best(runs: Sequence[Measured]) -> Measured:
+    """Give the run with the fewest CPU seconds: what a busy neighbour adds is never negative."""
+    return min(runs, key=lambda run: run.cpu_s)
 
 
 def median(runs: Sequence[Measured]) -> Measured:

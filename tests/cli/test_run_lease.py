@@ -132,7 +132,7 @@ def test_a_robbed_run_ends_with_79_and_lands_nothing(write_job: WriteJob, invoke
         [*command, "--report", str(report)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as robbed:
         assert robbed.stderr is not None
-        next(line for line in robbed.stderr if "progress" in line)
+        next(line for line in robbed.stderr if "stream_started" in line)
         write_job(options={"rows": 2})
         robber = invoke("run", "-c", job, "--steal")
         robbed.stderr.read()

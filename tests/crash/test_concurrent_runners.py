@@ -53,9 +53,7 @@ def test_of_runners_started_together_without_a_common_lease_one_lands_and_one_ma
 
 
 @pytest.mark.parametrize("target", PLACES)
-def test_a_runner_that_waits_for_one_that_dies_does_its_work(
-    scene: Callable[[str, str], Scene], target: str
-) -> None:
+def test_a_runner_that_waits_for_one_that_dies_does_its_work(scene: Callable[[str, str], Scene], target: str) -> None:
     table = scene(target, "append")
     table.add_round()
     passed = table.run().points

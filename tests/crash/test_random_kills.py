@@ -1,4 +1,4 @@
-"""Runs are killed at random moments, 200 of them: the table holds the source's rows once, before and after the next run.
+"""Runs are killed at random moments, 200 of them: the table holds each row once, before and after the next run.
 
 ``DATIVO_TEST_KILLS`` asks for another number.
 """

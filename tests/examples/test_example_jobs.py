@@ -127,3 +127,13 @@ def test_every_example_job_is_run_by_a_test(examples: Path) -> None:
     missing = [path.name for path in (examples / "jobs").glob("*.yaml") if f'run("{path.name}"' not in text]
 
     assert missing == []
+
+
+def test_changes_are_merged_and_logged(run: Run, folder: Path) -> None:
+    assert counts(run("customer_changes_to_duckdb.yaml")) == {"customers": (8, 7, 1), "customers_log": (8, 7, 1)}
+
+    with duckdb.connect(str(folder / "warehouse" / "changes.duckdb"), read_only=True) as database:
+        merged = database.execute("SELECT customer_id FROM shop.customers ORDER BY 1").fetchall()
+        ops = database.execute("SELECT _dativo_op FROM shop.customers_log ORDER BY _dativo_seq").fetchall()
+    assert merged == [(1,), (3,)]
+    assert [op for (op,) in ops] == ["r", "r", "c", "u", "d", "c", "d"]

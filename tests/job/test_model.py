@@ -137,3 +137,18 @@ def test_importing_the_job_imports_no_pyarrow() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=False)
 
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ({"deletes": "soft", "write": "append"}, "soft marks deleted rows where rows are merged; write: append merges"),
+        ({"changelog": True, "write": "merge", "primary_key": "id"}, "a changelog appends every change; write: merge"),
+        ({"changelog": True, "deletes": "soft"}, "deletes: soft marks rows that are merged: choose one"),
+        ({"deletes": "sotf"}, "'hard' or 'soft'"),
+        ({"op_column": ""}, "at least 1 character"),
+    ],
+)
+def test_what_becomes_of_changes_is_said_once(stream: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        job(streams={"a": {"mode": "incremental", **stream}})

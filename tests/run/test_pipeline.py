@@ -386,3 +386,24 @@ def test_of_many_warnings_the_first_are_kept_and_the_others_counted() -> None:
 
     assert outcome.warnings == [*(f"file {number}" for number in range(50)), "and 950 more warnings"]
     assert [event.message for event in events if isinstance(event, Warning_)] == outcome.warnings[:50]
+
+
+def test_a_row_that_a_target_cannot_delete_fails_the_stream_and_is_never_kept() -> None:
+    table = MemoryTable()
+    changes = Rows(pa.record_batch({"id": [1, 2, 1], "_dativo_op": ["c", "c", "d"]}))
+
+    with pytest.raises(DataValidationError, match=r"1 row\(s\) with op d are to be deleted, which this target cannot"):
+        carry([changes], table, write="merge", primary_key=("id",), can_delete=False)
+
+    assert (table.commits, table.aborted) == (0, 1)
+
+
+def test_changes_of_one_key_land_in_their_order_across_batches() -> None:
+    table = MemoryTable()
+    batches = [{"id": [1, 2], "_dativo_op": ["c", "c"]}, {"id": [1, 2], "_dativo_op": ["d", "u"]}]
+
+    outcome = carry([Rows(pa.record_batch(each)) for each in batches], table, write="merge", primary_key=("id",))
+
+    assert {row["id"] for row in table.rows} == {2}
+    assert table.deleted == [{"id": 1}]
+    assert (outcome.totals.read, outcome.totals.written) == (4, 4)

@@ -22,7 +22,14 @@ def job(streams: dict[str, Any], **settings: Any) -> Job:
     )
 
 
-def plan(streams: dict[str, Any], name: str, *, write_modes: Any = ALL_WRITES, full_refresh: bool = False) -> Any:
+def plan(
+    streams: dict[str, Any],
+    name: str,
+    *,
+    write_modes: Any = ALL_WRITES,
+    full_refresh: bool = False,
+    deletes_rows: bool = True,
+) -> Any:
     made = job(streams)
     return plan_stream(
         name,
@@ -32,6 +39,7 @@ def plan(streams: dict[str, Any], name: str, *, write_modes: Any = ALL_WRITES, f
         write_modes=write_modes,
         can_cdc=False,
         full_refresh=full_refresh,
+        deletes_rows=deletes_rows,
     )
 
 
@@ -136,3 +144,63 @@ def test_a_name_of_the_source_that_looks_like_a_pattern_is_that_name() -> None:
     available = {"orders[1]": {"path": "x"}, "orders1": {}}
 
     assert list(expand(job({"orders[1]": {}}), available)) == ["orders[1]"]
+
+
+KEYED: dict[str, Any] = {"mode": "incremental", "primary_key": "id"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "full_refresh", "expected"),
+    [
+        pytest.param({**KEYED, "changelog": True}, False, ("append", False), id="a changelog appends whatever the key"),
+        pytest.param({"changelog": True}, False, ("append", False), id="a changelog appends what is read in full"),
+        pytest.param({**KEYED, "changelog": True}, True, ("overwrite", False), id="a changelog begins anew"),
+        pytest.param(KEYED, True, ("overwrite", True), id="a merge is replaced"),
+        pytest.param({**KEYED, "deletes": "soft"}, False, ("merge", False), id="soft deletes are a merge"),
+    ],
+)
+def test_what_became_of_rows_says_how_they_are_written(
+    stream: Any, full_refresh: bool, expected: tuple[str, bool]
+) -> None:
+    made = plan({"s": stream}, "s", full_refresh=full_refresh)
+
+    assert (made.write, made.replaces_merge) == expected
+
+
+@pytest.mark.parametrize(
+    ("stream", "settings", "message"),
+    [
+        pytest.param(
+            {**KEYED, "deletes": "soft"},
+            {"write_modes": {"append"}},
+            r"streams.s.deletes: soft marks .* this stream has write: append",
+            id="soft deletes without a merge",
+        ),
+        pytest.param(
+            {"op_column": "op"}, {}, r"streams.s.op_column: .* this stream has write: overwrite", id="ops of no use"
+        ),
+        pytest.param(
+            {**KEYED, "op_column": "op"},
+            {"deletes_rows": False},
+            r"streams.s.op_column: the target iceberg merges but cannot delete rows",
+            id="a target that cannot delete",
+        ),
+    ],
+)
+def test_ops_that_could_not_land_are_refused_before_anything_is_read(stream: Any, settings: Any, message: str) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        plan({"s": stream}, "s", **settings)
+
+
+def test_a_target_that_cannot_delete_may_mark_or_log() -> None:
+    for more in ({"deletes": "soft"}, {"changelog": True}):
+        made = plan({"s": {**KEYED, "op_column": "op", **more}}, "s", deletes_rows=False)
+
+        assert (made.op_column, made.can_delete) == ("op", False)
+
+
+def test_a_changelog_and_rows_do_not_share_a_table() -> None:
+    streams = {"a": {**KEYED, "table": "t"}, "b": {"changelog": True, "mode": "incremental", "table": "t"}}
+
+    with pytest.raises(InvalidConfigError, match=r"streams a and b both go into table raw.t, as a changelog and as"):
+        refuse_lost_rows([plan(streams, name) for name in streams])

@@ -30,6 +30,7 @@ from dativo_plugin_sdk import (
 TARGETS: dict[str, dict[str, Any]] = {
     "iceberg": {"connector": "iceberg", "connection": {"warehouse": "lake"}, "namespace": "raw"},
     "parquet": {"connector": "parquet", "connection": {"path": "lake"}},
+    "delta": {"connector": "delta", "connection": {"path": "lake"}},
     "duckdb": {"connector": "duckdb", "connection": {"path": "lake.duckdb"}},
     "plugin": {"connector": f"{PLUGINS}:Writer", "connection": {"path": "lake"}},
 }
@@ -40,7 +41,7 @@ def target(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def job(folder: Path, target: str, name: str = "app") -> LoadedJob:
+def job(folder: Path, target: str, name: str = "app", **stream: str) -> LoadedJob:
     (folder / "orders.csv").write_text("id\n1\n2\n")
     (folder / "customers.csv").write_text("id\n3\n")
     path = folder / f"{name}.json"
@@ -50,7 +51,10 @@ def job(folder: Path, target: str, name: str = "app") -> LoadedJob:
         "source": {"connector": "csv"},
         "target": TARGETS[target],
         "defaults": {"mode": "incremental"},
-        "streams": {"orders": {"path": "orders*.csv"}, "customers": {"path": "customers.csv"}},
+        "streams": {
+            "orders": {"path": "orders*.csv", **stream},
+            "customers": {"path": "customers.csv", **stream},
+        },
         "lease": {"wait_s": 0},
     }
     path.write_text(json.dumps(document))
@@ -104,7 +108,7 @@ def test_the_history_tells_what_the_target_keeps(target: str, tmp_path: Path) ->
     found = get_history(loaded)
 
     commits = found["orders"]["commits"]
-    kept = {"iceberg": [3, 2, 1], "parquet": [3, 2, 1], "duckdb": [3], "plugin": [3]}[target]
+    kept = {"iceberg": [3, 2, 1], "parquet": [3, 2, 1], "delta": [3, 2, 1], "duckdb": [3], "plugin": [3]}[target]
     assert [commit["generation"] for commit in commits] == kept
     assert found["orders"]["keeps_history"] is (len(kept) > 1)
     assert len({commit["commit_id"] for commit in commits}) == len(kept)
@@ -134,6 +138,7 @@ def test_an_import_brings_exported_states_back_and_leaves_other_streams(target: 
 
     after = get_states(loaded)
     assert after["orders"]["state"] == before["orders"]["state"]
+    assert after["orders"]["source_fingerprint"] == before["orders"]["source_fingerprint"] is not None
     assert after["customers"]["state"] == {"version": 1, "files": {}}
     assert (after["orders"]["generation"], after["customers"]["generation"]) == (3, 2)
 
@@ -148,6 +153,23 @@ def test_resetting_one_stream_leaves_the_other(target: str, tmp_path: Path) -> N
     after = get_states(loaded)
     assert after["orders"]["state"] is None
     assert after["customers"] == before
+
+
+def test_streams_of_one_table_keep_their_states_apart(target: str, tmp_path: Path) -> None:
+    loaded = job(tmp_path, target, table="everything", write="append")
+    ran(loaded)
+    before = get_states(loaded)
+    document = {"schema": "dativo.state/1", "job": "app", "streams": before}
+
+    set_state(loaded, "orders", {"version": 1, "files": {}})
+    reset_states(loaded, ("orders",))
+    import_states(loaded, document, ("orders",))
+
+    after = get_states(loaded)
+    assert after["customers"] == before["customers"]
+    assert after["orders"]["state"] == before["orders"]["state"]
+    assert after["orders"]["generation"] == before["orders"]["generation"] + 3
+    assert {each["generation"] for each in get_history(loaded, ("customers",))["customers"]["commits"]} == {1}
 
 
 def test_another_jobs_states_are_taken_over_only_by_force(tmp_path: Path) -> None:

@@ -50,10 +50,10 @@ class Place(ABC):
     atomic: ClassVar[tuple[str, ...]]
     """Those of the seams whose call is the commit."""
     finished: ClassVar[tuple[str, ...]] = ()
-    """The seam that a finished data file passes, where there are files."""
+    """The seam that each data file passes, where there are files."""
     events: ClassVar[tuple[str, ...]] = ()
     sweeps: ClassVar[bool] = False
-    """Whether the next run that writes removes what a dead run left."""
+    """Whether the next two runs that write remove what a dead run left."""
     one_at_a_time: ClassVar[bool] = False
     """Whether a process keeps others out from its first look on."""
     partitioned: ClassVar[bool] = True
@@ -99,7 +99,7 @@ class Place(ABC):
         """Say whether a library or a service gives such files their names, which then tell of no run."""
         return False
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  most have nothing to wait for
         """Wait until runs can begin."""
 
     def clear(self) -> None:
@@ -385,7 +385,11 @@ class Delta(Place):
         if not DeltaTable.is_deltatable(path, self.storage):
             return []
         commits = DeltaTable(path, storage_options=self.storage).history()
-        ours = [(int(each["dativo.generation"]), each["dativo.commit-id"]) for each in commits if "dativo.generation" in each]
+        ours = [
+            (int(each["dativo.generation"]), each["dativo.commit-id"])
+            for each in commits
+            if "dativo.generation" in each
+        ]
         return ours[::-1]
 
     def files(self) -> set[str]:
@@ -396,7 +400,9 @@ class Delta(Place):
         found: set[str] = set()
         numbers: dict[str, set[str]] = {}
         for file in sorted(files):
-            version = re.fullmatch(r"(raw/[^/]+)/_delta_log/(\d{20}(\.checkpoint)?\.(json|parquet)|_last_checkpoint)", file)
+            version = re.fullmatch(
+                r"(raw/[^/]+)/_delta_log/(\d{20}(\.checkpoint)?\.(json|parquet)|_last_checkpoint)", file
+            )
             if version is None:
                 continue
             found.add(file)
@@ -466,48 +472,79 @@ class Parquet(Place):
 
     name = "parquet"
     writer = "dativo_ingest.targets.parquet:ParquetTableWriter"
-    inside = ()
-    atomic = ("dativo_ingest.targets.parquet_manifest:_link",)
+    inside = (
+        "dativo_ingest.targets.parquet_local:LocalFolder.start",
+        "dativo_ingest.targets.parquet_local:LocalFolder.publish",
+    )
+    atomic = ("dativo_ingest.targets.parquet_local:_link",)
+    finished = ("dativo_ingest.targets.parquet_local:LocalFolder.start",)
     events = ("open", "os.link", "os.rename", "os.remove", "os.mkdir", "fcntl.flock")
     sweeps = True
 
     def target(self) -> dict[str, Any]:
         return {"connector": "parquet", "connection": {"path": "lake"}, "namespace": "raw"}
 
-    @property
-    def _table(self) -> Path:
-        return self.folder / "lake" / "raw" / STREAM
+    def _manifests(self) -> list[dict[str, Any]]:
+        return [json.loads(self.read(file)) for file in sorted(filter(_MANIFEST.fullmatch, self.files()))]
 
-    def _manifest(self) -> dict[str, Any]:
-        numbered = sorted((self._table / "_manifests").glob("*.json"))
-        return json.loads(numbered[-1].read_text()) if numbered else {"files": [], "quarantine": [], "states": {}}
+    def _newest(self) -> dict[str, Any]:
+        return next(reversed(self._manifests()), {"files": [], "quarantine": [], "states": {}, "replaced": []})
 
     def rows(self, table: str = STREAM) -> pa.Table:
         import pyarrow.parquet as pq
 
-        listed = self._manifest()["files" if table == STREAM else "quarantine"]
-        files = [pq.read_table(self._table.with_name(table) / each["path"], partitioning=None) for each in listed]
+        listed = self._newest()["files" if table == STREAM else "quarantine"]
+        files = [pq.read_table(pa.BufferReader(self.read(f"raw/{table}/{each['path']}"))) for each in listed]
         return pa.concat_tables(files, promote_options="default") if files else pa.table({})
 
     def state(self) -> CommittedState:
-        state = self._manifest()["states"].get(STATE_KEY)
+        state = self._newest()["states"].get(STATE_KEY)
         return CommittedState.from_json(json.dumps(state) if state else None)
 
     def history(self) -> list[tuple[int, str]] | None:
-        commits = [json.loads(file.read_text())["commit"] for file in sorted((self._table / "_manifests").glob("*.json"))]
+        commits = [manifest["commit"] for manifest in self._manifests()]
         return [(each["generation"], each["commit_id"]) for each in commits]
 
     def files(self) -> set[str]:
         return _below(self.folder / "lake")
 
     def reachable(self) -> set[str]:
-        manifest = self._manifest()
+        newest, files = self._newest(), self.files()
         return {
-            *(f"raw/{STREAM}/{each['path']}" for each in manifest["files"]),
-            *(f"raw/{STREAM}__quarantine/{each['path']}" for each in manifest["quarantine"]),
+            *(f"raw/{STREAM}/{each['path']}" for each in newest["files"]),
+            *(f"raw/{STREAM}__quarantine/{each['path']}" for each in newest["quarantine"]),
+            *filter(_MANIFEST.fullmatch, files),
             # What an overwrite replaced goes right after it; where it could not, the next run finds it named here.
-            *({f"raw/{STREAM}/{path}" for path in manifest.get("replaced", ())} & self.files()),
-            *(f"raw/{STREAM}/_manifests/{file.name}" for file in (self._table / "_manifests").glob("[0-9]*.json")),
+            *(files & {f"raw/{STREAM}/{path}" for path in newest["replaced"]}),
+        }
+
+
+_MANIFEST = re.compile(rf"raw/{STREAM}/_manifests/\d{{20}}\.json")
+
+
+class ParquetS3(_InBucket, Parquet):
+    """The same in a bucket."""
+
+    name = "parquet-s3"
+    needs_s3 = True
+    inside = (
+        "dativo_ingest.targets.parquet_s3:S3Table.begin",
+        "dativo_ingest.targets.parquet_s3:S3Folder.start",
+        "dativo_ingest.targets.s3_store:Bucket.create",
+        "dativo_ingest.targets.s3_store:Bucket.replace",
+        "dativo_ingest.targets.s3_store:Bucket.remove",
+    )
+    atomic = ("dativo_ingest.targets.parquet_s3:S3Table.create",)
+    finished = ("dativo_ingest.targets.parquet_s3:S3Folder.start",)
+    events = ()
+
+    def target(self) -> dict[str, Any]:
+        assert self.s3 is not None
+        return {
+            "connector": "parquet",
+            "connection": {"path": f"s3://{self.prefix}", "endpoint": self.s3.endpoint},
+            "credentials": self.s3.credentials,
+            "namespace": "raw",
         }
 
 
@@ -559,5 +596,5 @@ class DuckDB(Place):
 
 
 PLACES: dict[str, type[Place]] = {
-    place.name: place for place in (Iceberg, IcebergRest, Delta, DeltaS3, Parquet, DuckDB)
+    place.name: place for place in (Iceberg, IcebergRest, Delta, DeltaS3, Parquet, ParquetS3, DuckDB)
 }

@@ -59,7 +59,9 @@ class Zygote:
 @contextmanager
 def hatched() -> Iterator[Zygote]:
     """Start the process; it ends with its input."""
-    seams = [seam.partition(":")[0] for place in PLACES.values() for seam in (place.writer, *place.inside, *place.atomic)]
+    seams = [
+        seam.partition(":")[0] for place in PLACES.values() for seam in (place.writer, *place.inside, *place.atomic)
+    ]
     modules = [
         "dativo_ingest.run.engine",
         "dativo_ingest.run.open_job",
@@ -170,7 +172,7 @@ class Scene:
             draft.rename(data / name)
             self._rounds[-1][name] = File(rows, len(rows) + 2)
 
-    def start(  # noqa: PLR0913  what may become of a run
+    def start(
         self,
         count: int = 1,
         *,
@@ -186,7 +188,7 @@ class Scene:
             at: The point that stops the first: its name, and at which passing.
             kill_after_s: The time after which the first is killed.
             how: ``kill`` or ``raise``, at a point.
-            apart: Whether each has the job in a folder of its own, so that leases do not meet, and all begin at one state.
+            apart: Whether each has the job in a folder of its own: leases do not meet, and all begin at one state.
         """
         first = self._runs + 1
         meeting = self.folder / "meeting" / str(first)
@@ -329,7 +331,13 @@ class Scene:
         found = json.loads(log.read_text()) if log.exists() else {"report": {}, "points": []}
         if answer["code"] and run_id:
             self.failed.add(run_id)
-        return Ended(answer["code"], answer["seconds"], found["report"], found["points"], errors.read_text() if errors.exists() else "")
+        return Ended(
+            answer["code"],
+            answer["seconds"],
+            found["report"],
+            found["points"],
+            errors.read_text() if errors.exists() else "",
+        )
 
 
 def _counted(table: pa.Table, columns: Sequence[str], *, named: bool = False) -> Counter[Row]:

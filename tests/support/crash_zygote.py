@@ -8,6 +8,7 @@ file through the engine, in a process of its own, that kills itself when it come
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import json
@@ -153,7 +154,9 @@ def run(order: dict[str, Any]) -> int:
         report = run_job(open_job(order["config"], {}), RunOptions(), listen, threading.Event())
     except Stopped:
         return 130
-    log.write_text(json.dumps({"report": report, "points": points.passed}))
+    draft = log.with_suffix(".draft")
+    draft.write_text(json.dumps({"report": report, "points": points.passed}))
+    draft.rename(log)
     return int(report["exit_code"])
 
 
@@ -202,6 +205,8 @@ def scene(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # what a fork does not touch it need not copy
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:

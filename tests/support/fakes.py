@@ -56,6 +56,7 @@ class MemoryTable(TableWriter):
     def __init__(self, committed: CommittedState | None = None) -> None:
         self.committed = committed or CommittedState()
         self.rows: list[dict[str, object]] = []
+        self.deleted: list[dict[str, object]] = []
         self.rejected: list[dict[str, object]] = []
         self.aborted = 0
         self.commits = 0
@@ -72,6 +73,11 @@ class MemoryTable(TableWriter):
     def write(self, batch: pa.RecordBatch) -> None:
         assert batch.schema == self.schema
         self._rows += batch.to_pylist()
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        self.deleted += keys.to_pylist()
+        for key in keys.to_pylist():
+            self._rows = [row for row in self._rows if key.items() - row.items()]
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         self._rejected += batch.to_pylist()

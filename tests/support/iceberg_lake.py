@@ -43,6 +43,13 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class Gone:
+    """Keys that a run deletes, among the batches that it writes."""
+
+    keys: pa.RecordBatch
+
+
 @dataclass
 class Lake:
     """A warehouse, by default a folder with the embedded catalog."""
@@ -91,16 +98,21 @@ class Lake:
 
     def load(
         self,
-        *batches: pa.RecordBatch,
+        *batches: pa.RecordBatch | Gone,
         schema: pa.Schema | None = None,
         rejected: pa.RecordBatch | None = None,
         state: dict[str, Any] | None = None,
         **settings: Any,
     ) -> Receipt:
-        """Carry batches in one run."""
-        with self.run(schema or batches[0].schema, **settings) as run:
+        """Carry batches in one run; the schema is that of the first one where none is given."""
+        with self.run(
+            schema or next(each.schema for each in batches if isinstance(each, pa.RecordBatch)), **settings
+        ) as run:
             for batch in batches:
-                run.table.write(batch)
+                if isinstance(batch, Gone):
+                    run.table.delete(batch.keys)
+                else:
+                    run.table.write(batch)
             if rejected is not None:
                 run.table.quarantine(rejected)
             return run.commit(state)

@@ -1,4 +1,4 @@
-"""What an S3 service says through pyarrow, as Dativo's errors: one table for what reads and what writes."""
+"""What an S3 service says, by itself or through pyarrow, as Dativo's errors: one table for reading and writing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ from dativo_plugin_sdk.errors import (
 
 # pyarrow gives every S3 failure as an OSError whose text holds the AWS error's name: there is no attribute to ask.
 _AWS_ERROR = re.compile(r"AWS Error (\w+)")
+_HTTP_STATUS = re.compile(r"HTTP status (\d{3})")
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_MOVED = 301
+_FORBIDDEN = 403
+# pyarrow's names are the services' own in another spelling, but for these.
+_OTHER_NAMES = {"INTERNAL_ERROR": "INTERNAL_FAILURE", "INVALID_TOKEN": "INVALID_CLIENT_TOKEN_ID"}
 _CLASSES: dict[str, tuple[type[DativoError], str]] = {
     "INVALID_ACCESS_KEY_ID": (InvalidCredentialsError, "check {end}.credentials.access_key_id"),
     "SIGNATURE_DOES_NOT_MATCH": (InvalidCredentialsError, "check {end}.credentials.secret_access_key"),
@@ -36,7 +42,15 @@ _CLASSES: dict[str, tuple[type[DativoError], str]] = {
     "THROTTLING": (RateLimitError, "try again later"),
     "SLOW_DOWN": (RateLimitError, "try again later"),
     "SERVICE_UNAVAILABLE": (ServiceUnavailableError, "try again later"),
+    "NOT_IMPLEMENTED": (InvalidConfigError, "use a service that has this operation"),
     "INTERNAL_FAILURE": (ServiceUnavailableError, "try again later"),
+}
+_PASSING: dict[int | None, tuple[type[DativoError], str]] = {
+    429: (RateLimitError, "try again later"),
+    500: (ServiceUnavailableError, "try again later"),
+    502: (ServiceUnavailableError, "try again later"),
+    503: (ServiceUnavailableError, "try again later"),
+    504: (ServiceUnavailableError, "try again later"),
 }
 _MISSING = {
     "NO_SUCH_BUCKET": "check the bucket's name, and the endpoint and region it is in",
@@ -75,14 +89,32 @@ def s3_failure(error: OSError, end: Literal["source", "target"]) -> S3Failure | 
     found = _AWS_ERROR.search(text)
     if found is None:
         return None
-    code = found.group(1)
-    if "HTTP status 301" in text:
+    status = _HTTP_STATUS.search(text)
+    return _failure(found.group(1), int(status[1]) if status else None, end)
+
+
+def s3_answer(code: str, status: int | None, end: Literal["source", "target"]) -> S3Failure:
+    """Tell what an answer of the service means for one end of a job.
+
+    Args:
+        code: The error's name as S3 writes it (``NoSuchBucket``), or nothing where the answer had no body.
+        status: The status of HTTP.
+        end: Which part of the job to send people to.
+    """
+    name = _WORD.sub("_", code).upper()
+    return _failure(_OTHER_NAMES.get(name, name), status, end)
+
+
+def _failure(code: str, status: int | None, end: Literal["source", "target"]) -> S3Failure:
+    if status == _MOVED or code == "AUTHORIZATION_HEADER_MALFORMED":
         return S3Failure(code, InvalidConfigError, f"set {end}.connection.region to the bucket's region")
     if code in _CLASSES:
         error_class, hint = _CLASSES[code]
         return S3Failure(code, error_class, hint.format(end=end))
     if code in _MISSING:
         return S3Failure(code, DataNotFoundError if end == "source" else ResourceNotFoundError, _MISSING[code])
-    if code == "ACCESS_DENIED" or "HTTP status 403" in text:
+    if code == "ACCESS_DENIED" or status == _FORBIDDEN:
         return S3Failure(code, InsufficientPermissionsError, _ALLOW[end])
+    if status in _PASSING:
+        return S3Failure(code, *_PASSING[status])
     return S3Failure(code)

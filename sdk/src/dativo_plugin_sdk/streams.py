@@ -155,7 +155,15 @@ class StreamReader(ABC):
         return None
 
     def acknowledge(self, stream: StreamSpec, state: State) -> None:  # noqa: B027
-        """Tell the source that ``state`` is committed; the default has nobody to tell."""
+        """Tell the source that ``state`` is committed; the default has nobody to tell.
+
+        Called after the commit, and again by each later run that reads on from the state, before it reads: a run may
+        have died between its commit and this. So it must be harmless to be told the same twice, or an older state than
+        was told before, which a target restored from a copy has. ``stream.schema`` may be None.
+
+        Raises:
+            DativoError: The source could not be told. The commit stands, the run fails, and the next one tries again.
+        """
 
     def close(self) -> None:  # noqa: B027
         """Let go of connections; may be called twice."""

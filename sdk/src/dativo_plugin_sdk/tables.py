@@ -10,7 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import DataError, DataFormatError, PluginExecutionError
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.streams import State
+
+if TYPE_CHECKING:
+    from dativo_plugin_sdk.table_care import TableCare
 
 WriteMode: TypeAlias = Literal["append", "overwrite", "merge"]
 Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
@@ -244,6 +247,13 @@ class StreamWriter(ABC):
     @abstractmethod
     def table(self, spec: TableSpec) -> TableWriter:
         """Give the writer of one table; nothing is created yet."""
+
+    def care(self, spec: TableSpec) -> Sequence[TableCare] | None:  # noqa: ARG002  for those that can
+        """Give what takes care of a table and of its quarantine table, of those that exist.
+
+        None says that this target has no care to give: its tables need none, or somebody else sees to them.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027
         """Let go of connections; may be called twice."""

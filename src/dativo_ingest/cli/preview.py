@@ -35,7 +35,7 @@ _OF_THE_RUN = frozenset({"run_id", "loaded_at", "stream"})
 @talk_options
 @click.pass_obj
 def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: int, as_json: bool, mode: Any) -> int:
-    """Show the first rows of each stream after its contract, and the rows that it rejects. Nothing is written."""
+    """Show the first rows of each stream after its contract, and what would be deleted or rejected; write nothing."""
     from dativo_ingest.cli import failures
     from dativo_ingest.cli.output import emit, emit_json
     from dativo_ingest.run.error_document import error_document
@@ -69,6 +69,7 @@ def _document(shown: Preview) -> dict[str, Any]:
             for field in shown.rows.schema
         ],
         "rows": rows_json(shown.rows),
+        "deleted": rows_json(shown.deleted),
         "rejected": rows_json(_rejected(shown)),
         "warnings": shown.warnings,
     }
@@ -81,6 +82,9 @@ def _text(shown: Preview) -> str:
     width = shutil.get_terminal_size((120, 24)).columns
     lines = [f"{shown.stream}: {counted(shown.rows.num_rows, 'row')}"]
     lines += rows_text(shown.rows, width) if shown.rows.num_columns else []
+    if shown.deleted.num_rows:
+        lines += ["", f"{shown.stream}: {counted(shown.deleted.num_rows, 'row')} deleted"]
+        lines += rows_text(shown.deleted, width)
     if shown.rejected.num_rows:
         lines += ["", f"⚠ {shown.stream}: {counted(shown.rejected.num_rows, 'row')} rejected"]
         lines += rows_text(_rejected(shown), width)

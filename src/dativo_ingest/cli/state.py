@@ -149,8 +149,8 @@ def import_(talk: Talk, *, config: str, stream: tuple[str, ...] | None, force: b
 def history(talk: Talk, *, config: str, stream: tuple[str, ...] | None) -> int:
     """Print the commits of each stream as JSON, the newest first, as far as the target keeps them.
 
-    iceberg tells of the snapshots that are not expired, parquet of every commit. Other targets know the newest one
-    alone and say so: keeps_history is false.
+    iceberg tells of the snapshots that are not expired, parquet of every commit, delta of those whose log is kept.
+    Other targets know the newest one alone and say so: keeps_history is false.
     """
     from dativo_ingest.cli.output import emit_json
     from dativo_ingest.run.states import HISTORY, get_history

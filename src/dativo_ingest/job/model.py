@@ -25,6 +25,7 @@ Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
 Write: TypeAlias = Literal["append", "overwrite", "merge"]
 OnBadRow: TypeAlias = Literal["quarantine", "skip", "fail"]
 ExtraColumns: TypeAlias = Literal["ignore", "fail"]
+Deletes: TypeAlias = Literal["hard", "soft"]
 SystemColumn: TypeAlias = Literal["loaded_at", "run_id"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -145,6 +146,23 @@ class _StreamSettings(JobModel):
         "(by `primary_key`). Left out, `full_refresh` overwrites, and the other modes merge where there is a "
         "`primary_key` and the target can merge, and append otherwise.",
     )
+    op_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The column that says what became of a row: `c` created, `u` updated, `d` deleted, `r` read, `t` "
+        "all rows gone. Named here, every row must have it; left out, `_dativo_op` is looked at where there is one. It "
+        "matters where rows are merged or a changelog is written.",
+    )
+    deletes: Deletes = Field(
+        default="hard",
+        description="What `write: merge` does with a row that was deleted: take it out of the table, or keep it with "
+        "`_dativo_deleted` true (`soft`).",
+    )
+    changelog: bool = Field(
+        default=False,
+        description="Append every change with `_dativo_op`, `_dativo_run_id`, `_dativo_seq` and `_dativo_loaded_at`, "
+        "and merge nothing.",
+    )
     on_bad_row: OnBadRow = Field(
         default="quarantine",
         description="A row that breaks the contract or cannot be parsed goes to the table `<table>__quarantine`, is "
@@ -173,6 +191,24 @@ class _StreamSettings(JobModel):
         default_factory=list,
         description="Columns that Dativo adds: `loaded_at` as `_dativo_loaded_at`, `run_id` as `_dativo_run_id`.",
     )
+
+    @field_validator("deletes")
+    @classmethod
+    def _deletes_fit_write(cls, value: Deletes, info: ValidationInfo) -> Deletes:
+        write = info.data.get("write")
+        if value == "soft" and write not in {None, "merge"}:
+            raise ValueError(f"soft marks deleted rows where rows are merged; write: {write} merges none")
+        return value
+
+    @field_validator("changelog")
+    @classmethod
+    def _changelog_appends(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic's signature
+        write = info.data.get("write")
+        if value and write not in {None, "append"}:
+            raise ValueError(f"a changelog appends every change; write: {write} does not: leave write out")
+        if value and info.data.get("deletes") == "soft":
+            raise ValueError("a changelog keeps every change, deletes: soft marks rows that are merged: choose one")
+        return value
 
     @field_validator("write")
     @classmethod

@@ -117,6 +117,7 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
                 can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
                 cursor_from=options.cursor_from,
                 cursor_to=options.cursor_to,
+                deletes_rows=target.writer.deletes_rows if target else True,
             )
         except InvalidConfigError as error:
             error.message = f"{loaded.locate(('streams', name))} {error.message}"
@@ -160,7 +161,7 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
         stream=plan.name,
         run_id=run_id,
         write=plan.write,
-        primary_key=plan.primary_key,
+        primary_key=() if plan.changelog else plan.primary_key,  # a changelog has many rows of one key
         options=plan.table_options,
         buffer_bytes=budget.buffer_bytes,
     )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
-
-import pyarrow as pa
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
@@ -32,10 +30,12 @@ from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamR
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
 from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.run.seen_states import SeenKey, SeenStates
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
-from dativo_plugin_sdk.tables import CommittedState
+from dativo_plugin_sdk.streams import State, StreamSpec
+from dativo_plugin_sdk.tables import CommittedState, TableWriter
 
 
 @dataclass
@@ -55,6 +55,13 @@ class _Run:
     delivery: str = "exactly_once"
     isolation: str = "built_in"
     cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        self.seen = SeenStates(state_file(self.loaded.folder))
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.emit(Warning_(None, text))
 
     def fail(self, error: BaseException, *, stage: str, stream: str | None = None, plugin: str | None = None) -> None:
         document = error_document(error, stage=stage, stream=stream, plugin=plugin)
@@ -116,6 +123,8 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
                 leases.release(run.lease_key(plan))
                 if run.cancelled:
                     break
+            if run.seen.warning is not None and leases.warning is None:
+                run.warn(run.seen.warning)
     except CancelledRunError:
         run.cancelled = True
     except Exception as error:  # noqa: BLE001  the job is called here: a bug in it must end in a report too
@@ -146,8 +155,7 @@ def _take(run: _Run, leases: Leases, plans: Sequence[StreamPlan]) -> None:
     if not taken:
         raise CancelledRunError
     if leases.warning is not None:
-        run.warnings.append(leases.warning)
-        run.emit(Warning_(None, leases.warning))
+        run.warn(leases.warning)
 
 
 def _no_streams(loaded: LoadedJob) -> InvalidConfigError:
@@ -194,43 +202,71 @@ class _Attempt:
         limits = self.run.loaded.job.limits
         budget = Budget.of(limits.memory_mb, limits.batch_mb)
         table = self.target.writer.table(table_spec(plan, self.run.loaded.job.name, self.run.run_id, budget))
-        outcome = self.outcome = StreamOutcome(before=table.load_state())
+        outcome = self.outcome = StreamOutcome()
+        self._look_back(table, outcome)
+
+        spec = stream_spec(plan, budget, parallelism=limits.parallelism)
+        of_another_source = _of_another_source(plan, outcome.before, self.source.reader.fingerprint(spec))
+        if not (of_another_source or options.dry_run or options.limit is not None):
+            self.stage = "acknowledge"
+            self._acknowledge_again(spec, plan.state_to_read_from(outcome.before.state))
 
         self.stage = "plan"
-        spec = stream_spec(plan, budget, parallelism=limits.parallelism)
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
-        for text in [
-            *_of_another_source(plan, outcome.before, self.source.reader.fingerprint(spec)),
-            *self.source.reader.warnings(spec),
-        ]:
-            if outcome.warn(text):
-                self.run.emit(Warning_(plan.name, text))
+        self._warn(outcome, *of_another_source, *self.source.reader.warnings(spec))
         if not partitions and plan.write != "overwrite":
             return outcome
 
         self.stage = "schema"
         contract = contract_of(plan)
         schema = contract.schema if contract else self.source.reader.schema(spec)
-        if plan.write == "merge":
-            schema = _with_keys(schema, plan.primary_key)
 
         self.stage = "run"
         key = self.run.lease_key(plan)
-        StreamRun(
-            plan=plan,
-            spec=replace(spec, schema=schema),
-            reader=self.source.reader,
-            table=None if options.dry_run else table,
-            budget=budget,
-            run_id=self.run.run_id,
-            limit=options.limit,
-            emit=self.run.emit,
-            stop=self.run.stop,
-            outcome=outcome,
-            check_lease=lambda: self.leases.check(key),
-            confirm_lease=lambda: self.leases.confirm(key),
-        ).run(partitions)
+        try:
+            StreamRun(
+                plan=plan,
+                spec=replace(spec, schema=schema),
+                reader=self.source.reader,
+                table=None if options.dry_run else table,
+                budget=budget,
+                run_id=self.run.run_id,
+                limit=options.limit,
+                emit=self.run.emit,
+                stop=self.run.stop,
+                outcome=outcome,
+                check_lease=lambda: self.leases.check(key),
+                confirm_lease=lambda: self.leases.confirm(key),
+            ).run(partitions)
+        finally:
+            if outcome.committed is not None:  # also where the source could not be told
+                self.run.seen.save(self._seen_key, outcome.committed)
         return outcome
+
+    def _look_back(self, table: TableWriter, outcome: StreamOutcome) -> None:
+        """Ask the target what it remembers, and warn where that is less than it was."""
+        seen = self.run.seen.load(self._seen_key)
+        outcome.before = table.load_state()
+        doubt = seen.doubt(self._seen_key, outcome.before)
+        if doubt is not None:
+            self._warn(outcome, doubt)
+        if not self.run.options.dry_run and seen.here != replace(outcome.before, quarantine=None):
+            self.run.seen.save(self._seen_key, outcome.before)
+
+    def _acknowledge_again(self, spec: StreamSpec, state: State | None) -> None:
+        """Tell the source what is committed: the run that committed it may have died before it could."""
+        if state is not None:
+            self.source.reader.acknowledge(spec, state)
+
+    def _warn(self, outcome: StreamOutcome, *texts: str) -> None:
+        for text in texts:
+            if outcome.warn(text):
+                self.run.emit(Warning_(self.plan.name, text))
+
+    @property
+    def _seen_key(self) -> SeenKey:
+        writer, plan = self.target.writer, self.plan
+        return SeenKey.of(writer.config, plan.title, job=self.run.loaded.job.name, stream=plan.name)
 
 
 def _of_another_source(plan: StreamPlan, before: CommittedState, now: str | None) -> list[str]:
@@ -242,9 +278,3 @@ def _of_another_source(plan: StreamPlan, before: CommittedState, now: str | None
         f"from it. If the data is not the same: dativo state reset --stream {plan.name}"
     )
     return [text]
-
-
-def _with_keys(schema: pa.Schema, keys: Collection[str]) -> pa.Schema:
-    """Require a value in the columns that rows are merged by: a row without one is rejected, and the others land."""
-    fields = [field.with_nullable(False) if field.name in keys else field for field in schema]  # noqa: FBT003  Arrow's
-    return pa.schema(fields).with_metadata(schema.metadata or {})

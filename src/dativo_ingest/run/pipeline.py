@@ -18,12 +18,11 @@ import pyarrow as pa
 
 from dativo_ingest.run.channel import Channel, ChannelClosedError
 from dativo_ingest.run.events import Listener, Progress, StreamStarted, Warning_
+from dativo_ingest.run.landing import Landing
 from dativo_ingest.run.plan import Budget, StreamPlan
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.steps.batch_bytes import Merger, split
-from dativo_ingest.steps.conform import conform
 from dativo_ingest.steps.quarantine import to_quarantine
-from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DataValidationError, PluginExecutionError, wrap_exception
 from dativo_plugin_sdk.fingerprints import schema_fingerprint
 from dativo_plugin_sdk.streams import (
@@ -71,6 +70,8 @@ class StreamOutcome:
     before: CommittedState = field(default_factory=CommittedState)
     totals: Totals = field(default_factory=Totals)
     receipt: Receipt | None = None
+    committed: CommittedState | None = None
+    """What the target remembers since the commit."""
     after: State | None = None
     schema_changes: Sequence[str] = ()
     unsaid: int = 0
@@ -99,7 +100,7 @@ class StreamRun:
 
     Args:
         plan: What to do.
-        spec: The stream as the reader knows it, with its schema.
+        spec: The stream as the reader knows it, with the schema of its contract or that the reader found.
         reader: Where the rows come from.
         table: Where they go; None for a dry run.
         budget: Shares of memory, in bytes.
@@ -128,6 +129,13 @@ class StreamRun:
     _moved: bool = False
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _landing: Landing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out how the stream's rows land, and so what to read."""
+        assert self.spec.schema is not None  # noqa: S101  the engine finds it before it builds a StreamRun
+        self._landing = Landing(self.plan, self.spec.schema, run_id=self.run_id, loaded_at=self._started_at)
+        self.spec = replace(self.spec, schema=self._landing.reads)
 
     def run(self, partitions: Sequence[Partition]) -> None:
         """Carry the stream and commit it.
@@ -143,9 +151,7 @@ class StreamRun:
         self.emit(_started(self.plan.name, partitions))
         try:
             if self.table is not None:
-                self.outcome.schema_changes = self.table.open(
-                    with_system_fields(self._schema, self.plan.system_columns)
-                )
+                self.outcome.schema_changes = self.table.open(self._landing.table)
             for message in self._messages(partitions, state):
                 self._take(message)
                 if self.limit is not None and self.totals.read >= self.limit:
@@ -172,11 +178,6 @@ class StreamRun:
     def _keeps_state(self) -> bool:
         """Say whether the state stays where it was, because only a part of the rows was read."""
         return self.limit is not None or self.plan.is_backfill
-
-    @property
-    def _schema(self) -> pa.Schema:
-        assert self.spec.schema is not None  # noqa: S101  the engine finds it before it builds a StreamRun
-        return self.spec.schema
 
     def _messages(self, partitions: Sequence[Partition], state: State | None) -> Iterator[Message]:
         """Yield what the reader reads, read ahead by a thread within the channel's bytes."""
@@ -235,22 +236,29 @@ class StreamRun:
             rows = _part(rows, 0, max(0, min(rows.batch.num_rows, self.limit - self.totals.read)))
         self.totals.read += rows.batch.num_rows
         self.totals.arrow_bytes += rows.batch.nbytes
-        conformed = conform(rows, self._schema)
+        conformed = self._landing.conform(rows)
         if conformed.missing:
             self._warn_once(f"columns that the source lacks are null: {', '.join(conformed.missing)}")
         if conformed.extra:
             self._note_extra(conformed.extra)
+        if conformed.forgiven and self.plan.keeps_deleted:
+            self._warn_once(f"values of deleted rows that do not fit are null: {', '.join(conformed.forgiven)}")
         if conformed.rejected is not None:
             self._reject(conformed.rejected)
         if conformed.batch.num_rows:
             self.totals.written += conformed.batch.num_rows
+            if not self._merger.takes(conformed.batch):
+                self._write(self._merger.flush())
             self._write(self._merger.push(conformed.batch))
 
     def _write(self, batch: pa.RecordBatch | None) -> None:
-        if batch is not None and self.table is not None:
-            self.table.write(
-                add_system_columns(batch, self.plan.system_columns, loaded_at=self._started_at, run_id=self.run_id)
-            )
+        if batch is None or self.table is None:
+            return
+        landed = self._landing.land(batch)
+        if landed.rows.num_rows:
+            self.table.write(landed.rows)
+        if landed.deleted is not None:
+            self.table.delete(landed.deleted)
 
     def _note_extra(self, names: Sequence[str]) -> None:
         text = f"columns that are not in the schema: {', '.join(names)}"
@@ -311,18 +319,18 @@ class StreamRun:
         before = self.outcome.before
         state = before.state if self._keeps_state else self._state
         source = before.source_fingerprint if self._keeps_state else self.reader.fingerprint(self.spec)
-        schema = schema_fingerprint(self._schema)
-        self.outcome.receipt = table.commit(
-            CommitRequest(
-                commit_id=uuid7(),
-                expected_generation=before.generation,
-                state=state,
-                committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                source_fingerprint=source,
-                schema_fingerprint=schema,
-                schema_version=before.schema_version + (schema != before.schema_fingerprint),
-            )
+        schema = schema_fingerprint(self._landing.table)
+        request = CommitRequest(
+            commit_id=uuid7(),
+            expected_generation=before.generation,
+            state=state,
+            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            source_fingerprint=source,
+            schema_fingerprint=schema,
+            schema_version=before.schema_version + (schema != before.schema_fingerprint),
         )
+        self.outcome.receipt = table.commit(request)
+        self.outcome.committed = request.next_state(self.run_id)
         self.outcome.after = state
         if state is not None and not self._keeps_state:
             self.reader.acknowledge(self.spec, state)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dativo_ingest.job.model import Job, Stream
+from dativo_ingest.job.model import Deletes, Job, Stream
 from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
 from dativo_plugin_sdk.streams import ReadMode, State
 from dativo_plugin_sdk.tables import WriteMode
@@ -94,6 +94,19 @@ class StreamPlan:
     ignore_state: bool = False
     cursor_from: str | None = None
     cursor_to: str | None = None
+    op_column: str | None = None
+    """The column of ops that every row must have; None looks for ``_dativo_op``, which need not be there."""
+    deletes: Deletes = "hard"
+    changelog: bool = False
+    can_delete: bool = True
+    """Whether the target can delete rows by their keys."""
+    replaces_merge: bool = False
+    """Whether this run overwrites what others merge into."""
+
+    @property
+    def keeps_deleted(self) -> bool:
+        """Say whether rows of deleted keys land, too."""
+        return self.changelog or self.deletes == "soft"
 
     @property
     def is_backfill(self) -> bool:
@@ -169,6 +182,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     can_range: bool = False,
     cursor_from: str | None = None,
     cursor_to: str | None = None,
+    deletes_rows: bool = True,
 ) -> StreamPlan:
     """Decide what one stream does.
 
@@ -186,15 +200,18 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
             hint="use incremental with a cursor, or full_refresh",
         )
     primary_key = tuple(stream.primary_key)
-    write = stream.write or _default_write(mode, primary_key, write_modes)
+    write = stream.write or ("append" if stream.changelog else _default_write(mode, primary_key, write_modes))
     if write not in write_modes:
         raise InvalidConfigError(
             f"{where}.write: the target {job.target.connector} cannot {write}; it can {', '.join(sorted(write_modes))}"
         )
     if write == "merge" and not primary_key:
         raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
+    _require_changes_to_land(name, stream, write, job.target.connector, deletes_rows=deletes_rows)
     ignore_state = is_backfill or full_refresh or mode == "full_refresh"
+    replaces_merge = False
     if full_refresh and mode != "full_refresh" and "overwrite" in write_modes:
+        replaces_merge = write == "merge"
         write = "overwrite"
     options: dict[str, Any] = {**from_source, **stream.options}
     if stream.path is not None:
@@ -227,7 +244,38 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         ignore_state=ignore_state,
         cursor_from=cursor_from,
         cursor_to=cursor_to,
+        op_column=stream.op_column,
+        deletes=stream.deletes,
+        changelog=stream.changelog,
+        can_delete=deletes_rows,
+        replaces_merge=replaces_merge,
     )
+
+
+def _require_changes_to_land(
+    name: str, stream: Stream, write: WriteMode, connector: str, *, deletes_rows: bool
+) -> None:
+    """Refuse to read what became of rows where that could not land."""
+    where = f"streams.{name}"
+    if stream.changelog and write != "append":
+        raise InvalidConfigError(f"{where}.write: changelog: true appends every change, this stream has write: {write}")
+    if stream.deletes == "soft" and write != "merge":
+        raise InvalidConfigError(
+            f"{where}.deletes: soft marks the rows of keys that are deleted, which takes write: merge; this stream has "
+            f"write: {write}",
+            hint="name a primary_key and set write: merge, or leave deletes out",
+        )
+    if stream.op_column is not None and write != "merge" and not stream.changelog:
+        raise InvalidConfigError(
+            f"{where}.op_column: what became of a row matters where rows are merged or logged; this stream has write: "
+            f"{write}, which would keep rows that are deleted",
+            hint="write: merge with a primary_key applies the changes, changelog: true appends every change",
+        )
+    if stream.op_column is not None and write == "merge" and stream.deletes == "hard" and not deletes_rows:
+        raise InvalidConfigError(
+            f"{where}.op_column: the target {connector} merges but cannot delete rows",
+            hint="deletes: soft keeps deleted rows and marks them; changelog: true appends every change",
+        )
 
 
 def _require_range(name: str, stream: Stream, connector: str, *, can_range: bool, full_refresh: bool) -> None:
@@ -259,6 +307,11 @@ def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:
     tables: dict[str, StreamPlan] = {}
     for plan in plans:
         other = tables.setdefault(plan.title, plan)
+        if other is not plan and plan.changelog != other.changelog:
+            raise InvalidConfigError(
+                f"streams {other.name} and {plan.name} both go into table {plan.title}, as a changelog and as rows",
+                hint="give each a `table` of its own",
+            )
         if other is not plan and "overwrite" in (plan.write, other.write):
             raise InvalidConfigError(
                 f"streams {other.name} and {plan.name} both go into table {plan.title}, and overwriting it for one "

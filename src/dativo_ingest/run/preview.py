@@ -23,6 +23,8 @@ class Preview:
 
     stream: str
     rows: pa.Table
+    deleted: pa.Table
+    """The keys of rows that would be deleted."""
     rejected: pa.Table
     warnings: list[str]
 
@@ -32,6 +34,7 @@ class _Collector(TableWriter):
 
     def __init__(self) -> None:
         self.rows: list[pa.RecordBatch] = []
+        self.deleted: list[pa.RecordBatch] = []
         self.rejected: list[pa.RecordBatch] = []
         self.schema = pa.schema([])
 
@@ -45,6 +48,9 @@ class _Collector(TableWriter):
     def write(self, batch: pa.RecordBatch) -> None:
         self.rows.append(batch)
 
+    def delete(self, keys: pa.RecordBatch) -> None:
+        self.deleted.append(keys)
+
     def quarantine(self, batch: pa.RecordBatch) -> None:
         self.rejected.append(batch)
 
@@ -53,6 +59,7 @@ class _Collector(TableWriter):
 
     def abort(self) -> None:
         self.rows.clear()
+        self.deleted.clear()
         self.rejected.clear()
 
 
@@ -67,7 +74,7 @@ def preview_job(
     limits = loaded.job.limits
     budget = Budget.of(limits.memory_mb, limits.batch_mb)
     with open_source(loaded, mode=mode) as source:
-        for plan in plan_streams(loaded, source, None, RunOptions(streams=streams, full_refresh=True)):
+        for plan in plan_streams(loaded, source, None, RunOptions(streams=streams)):
             contract = contract_of(plan)
             spec = stream_spec(plan, budget, parallelism=1)
             schema = contract.schema if contract else source.reader.schema(spec)
@@ -92,6 +99,7 @@ def preview_job(
             yield Preview(
                 plan.name,
                 pa.Table.from_batches(table.rows, table.schema),
+                pa.Table.from_batches(table.deleted) if table.deleted else pa.table({}),
                 pa.Table.from_batches(table.rejected) if table.rejected else pa.table({}),
                 outcome.warnings,
             )

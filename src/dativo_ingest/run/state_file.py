@@ -1,4 +1,8 @@
-"""The SQLite file beside a job, ``.dativo/state.db``: opened briefly, safe against other processes."""
+"""The SQLite file beside a job, ``.dativo/state.db``: opened briefly, safe against other processes.
+
+It keeps SQLite's rollback journal: a write-ahead log needs memory that all processes share, which machines that share a
+network file system do not (sqlite.org/wal.html).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,6 @@ def opened(path: Path, table: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
         raise InsufficientPermissionsError(f"cannot create {path.parent}: {error.strerror}") from error
     try:
         with closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(table)
             yield connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from dativo_ingest.run.lease import Leases, lease_key
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 from dativo_ingest.run.plan import Budget, RunOptions, select
 from dativo_ingest.run.run_ids import uuid7
+from dativo_ingest.run.seen_states import SeenKey, SeenStates
 from dativo_ingest.run.state_file import state_file
 from dativo_plugin_sdk.errors import DataFormatError, InvalidConfigError
 from dativo_plugin_sdk.streams import State
@@ -25,10 +26,41 @@ HISTORY = "dativo.state_history/1"
 _WAIT_S = 5.0  # for a run to end: whoever moves a state by hand is looking on
 
 
+@dataclass(frozen=True)
+class _Table:
+    """A stream's table, and what was seen of it before."""
+
+    writer: TableWriter
+    key: SeenKey
+    seen: SeenStates
+
+    def move(self, state: State | None, source_fingerprint: str | None = None) -> dict[str, Any]:
+        """Commit a state; one that is there already stays as it is."""
+        seen = self.seen.load(self.key)
+        before = self.writer.load_state()
+        if before.state == state:
+            return asdict(before)
+        self.writer.commit(
+            CommitRequest(
+                commit_id=uuid7(),
+                expected_generation=before.generation,
+                state=state,
+                committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                source_fingerprint=source_fingerprint,
+                schema_fingerprint=before.schema_fingerprint,
+                schema_version=before.schema_version,
+            )
+        )
+        after = self.writer.load_state()
+        if seen.doubt(self.key, before) is None:  # else the next run has something to warn of
+            self.seen.save(self.key, after)
+        return asdict(after)
+
+
 def get_states(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> dict[str, dict[str, Any]]:
     """Read what the target remembers of each stream."""
     with _tables(loaded, streams) as tables:
-        return {name: asdict(table.load_state()) for name, table in tables.items()}
+        return {name: asdict(table.writer.load_state()) for name, table in tables.items()}
 
 
 def get_history(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> dict[str, dict[str, Any]]:
@@ -36,7 +68,7 @@ def get_history(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> di
     with _tables(loaded, streams) as tables:
         return {
             name: {
-                "keeps_history": table.keeps_history,
+                "keeps_history": table.writer.keeps_history,
                 "commits": [
                     {
                         "generation": commit.generation,
@@ -45,7 +77,7 @@ def get_history(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> di
                         "committed_at": commit.committed_at,
                         "rows": commit.rows if isinstance(commit, PastCommit) else None,
                     }
-                    for commit in table.history()
+                    for commit in table.writer.history()
                 ],
             }
             for name, table in tables.items()
@@ -62,7 +94,7 @@ def set_state(loaded: LoadedJob, stream: str, state: State | None) -> dict[str, 
     with _tables(loaded, (stream,), moving=True) as tables:
         if list(tables) != [stream]:
             raise InvalidConfigError(f"{stream!r} is a pattern; name one stream")
-        return _move(tables[stream], state)
+        return tables[stream].move(state)
 
 
 def reset_states(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> dict[str, dict[str, Any]]:
@@ -73,7 +105,7 @@ def reset_states(loaded: LoadedJob, streams: tuple[str, ...] | None = None) -> d
         FencedError: A run committed in between.
     """
     with _tables(loaded, streams, moving=True) as tables:
-        return {name: _move(table, None) for name, table in tables.items()}
+        return {name: table.move(None) for name, table in tables.items()}
 
 
 def import_states(
@@ -101,46 +133,27 @@ def import_states(
         )
     wanted = select(found, streams)
     with _tables(loaded, tuple(wanted), moving=True) as tables:
-        return {name: _move(tables[name], found[name]) for name in wanted}
+        return {name: tables[name].move(*found[name]) for name in wanted}
 
 
-def _states_of(document: object) -> tuple[str, dict[str, State | None]]:
-    """Take a document apart before anything is changed."""
+def _states_of(document: object) -> tuple[str, dict[str, tuple[State | None, str | None]]]:
+    """Take a document apart before anything is changed: the job, each stream's state and its source's fingerprint."""
     if not isinstance(document, Mapping) or document.get("schema") != STATES:
         raise DataFormatError(f"not a document of states: its schema is not {STATES}", hint="dativo state export")
     streams, job = document.get("streams"), document.get("job")
     if not isinstance(streams, Mapping) or not isinstance(job, str):
         raise DataFormatError("not a document of states: it has no job and streams", hint="dativo state export")
-    found: dict[str, State | None] = {}
+    found: dict[str, tuple[State | None, str | None]] = {}
     for name, entry in streams.items():
         if not isinstance(entry, Mapping) or "state" not in entry or not isinstance(entry["state"], dict | None):
             raise DataFormatError(f"streams.{name}: not a state: an object with the key state was expected")
-        found[name] = entry["state"]
+        source = entry.get("source_fingerprint")
+        found[name] = (entry["state"], source if isinstance(source, str) else None)
     return job, found
 
 
-def _move(table: TableWriter, state: State | None) -> dict[str, Any]:
-    """Commit a state; one that is there already stays as it is."""
-    before = table.load_state()
-    if before.state == state:
-        return asdict(before)
-    table.commit(
-        CommitRequest(
-            commit_id=uuid7(),
-            expected_generation=before.generation,
-            state=state,
-            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            schema_fingerprint=before.schema_fingerprint,
-            schema_version=before.schema_version,
-        )
-    )
-    return asdict(table.load_state())
-
-
 @contextmanager
-def _tables(
-    loaded: LoadedJob, streams: tuple[str, ...] | None, *, moving: bool = False
-) -> Iterator[dict[str, TableWriter]]:
+def _tables(loaded: LoadedJob, streams: tuple[str, ...] | None, *, moving: bool = False) -> Iterator[dict[str, _Table]]:
     """Open the tables of streams; to move their states, beside no run that is at work on them."""
     job, run_id = loaded.job, uuid7()
     budget = Budget.of(job.limits.memory_mb, job.limits.batch_mb)
@@ -149,4 +162,12 @@ def _tables(
         plans = plan_streams(loaded, source, target, RunOptions(streams=streams))
         if moving:
             leases.take([lease_key(job.name, plan.name) for plan in plans], wait_s=min(_WAIT_S, job.lease.wait_s))
-        yield {plan.name: target.writer.table(table_spec(plan, job.name, run_id, budget)) for plan in plans}
+        seen = SeenStates(state_file(loaded.folder))
+        yield {
+            plan.name: _Table(
+                target.writer.table(table_spec(plan, job.name, run_id, budget)),
+                SeenKey.of(target.writer.config, plan.title, job=job.name, stream=plan.name),
+                seen,
+            )
+            for plan in plans
+        }

@@ -39,6 +39,10 @@ class Merger:
         self._waiting: list[pa.RecordBatch] = []
         self.waiting_bytes = 0
 
+    def takes(self, batch: pa.RecordBatch) -> bool:
+        """Say whether nothing waits that has another schema."""
+        return not self._waiting or self._waiting[0].schema.equals(batch.schema)
+
     def push(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """Take a batch; give one back when there is enough."""
         if batch.num_rows == 0:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from dativo_ingest.steps.arrow import Array, Field, pc
 from dativo_ingest.steps.casting import beyond_type, cast_lossless, extra_fields, is_json, nested_nulls
+from dativo_ingest.steps.changes import with_ops
 from dativo_ingest.steps.json_text import json_texts, rows_json
-from dativo_ingest.steps.masks import either, found
+from dativo_ingest.steps.masks import either, found, null_where
+from dativo_ingest.steps.row_ops import OPS, RowOps
 from dativo_plugin_sdk import REJECTED_SCHEMA, DataValidationError, Rows
 
 SHOWN_CHARACTERS = 100
@@ -28,6 +30,8 @@ class Conformed:
     """Columns of the schema that the batch lacks; they are null."""
     extra: tuple[str, ...]
     """Columns of the batch that the schema has no place for, also inside structs (``address.zip``); left out."""
+    forgiven: tuple[str, ...] = ()
+    """Columns in which a deleted row has a value that does not fit; it is null."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,21 @@ class _Fault:
     expected: str
 
 
-def conform(rows: Rows, schema: pa.Schema) -> Conformed:
+def conform(rows: Rows, schema: pa.Schema, ops: RowOps | None = None, keys: Sequence[str] = ()) -> Conformed:
     """Make a batch exactly one of ``schema``.
 
     Columns are found by name, case matters. A column that has its type already, and no null where none may be, is
     passed on as it is, without a copy; others are cast by `cast_lossless`. A row with a value that does not fit is
     rejected by rule ``type``, one with a null in a column that must not be null by rule ``required``; the line names
     the first such column in the schema's order.
+
+    Args:
+        rows: The batch.
+        schema: What it is to become.
+        ops: What became of each row. A row without a known op is rejected by rule ``op``; one that is deleted needs
+            only its key to conform, one that says that all are gone nothing. The conformed batch then has the ops in a
+            column more, and all of its columns may be null.
+        keys: The columns that a deleted row must have.
 
     Raises:
         DataValidationError: A column that must not be null is missing, a wanted name comes twice, or the schema has no
@@ -64,24 +76,38 @@ def conform(rows: Rows, schema: pa.Schema) -> Conformed:
         missing: tuple[str, ...] = ()
         extra: list[str] = []
     else:
-        found_at, missing, extra = _match(batch.schema, schema)
+        found_at, missing, extra = _match(batch.schema, schema, ops, keys)
     columns: list[Array] = []
     faults: list[_Fault] = []
+    forgiven: list[str] = []
+    if ops is not None and ops.unknown is not None:
+        faults.append(_Fault(ops.column, "op", ops.unknown, ops.given, f"one of {', '.join(OPS)}"))
     for index, field in zip(found_at, schema, strict=True):
         if index < 0:
             columns.append(pa.nulls(batch.num_rows, field.type))
             continue
-        columns.append(_column(batch.column(index), field, faults, extra))
+        at_fault: list[_Fault] = []
+        column = _column(batch.column(index), field, at_fault, extra)
+        excused = ops.excused(of_key=field.name in keys) if ops is not None else None
+        if excused is not None:
+            column = _forgive(column, at_fault, excused, forgiven)
+        columns.append(column)
+        faults += at_fault
     conformed = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if ops is not None:
+        conformed = with_ops(conformed, ops.values)
     bad: pa.BooleanArray | None = None
     for fault in faults:
         bad = either(bad, fault.bad)
     if bad is None:
-        return Conformed(conformed, None, missing, tuple(extra))
-    return Conformed(conformed.filter(pc.invert(bad)), _rejected(rows, bad, faults), missing, tuple(extra))
+        return Conformed(conformed, None, missing, tuple(extra), tuple(forgiven))
+    rejected = _rejected(rows, bad, faults)
+    return Conformed(conformed.filter(pc.invert(bad)), rejected, missing, tuple(extra), tuple(forgiven))
 
 
-def _match(have: pa.Schema, want: pa.Schema) -> tuple[list[int], tuple[str, ...], list[str]]:
+def _match(
+    have: pa.Schema, want: pa.Schema, ops: RowOps | None, keys: Sequence[str]
+) -> tuple[list[int], tuple[str, ...], list[str]]:
     at: dict[str, int] = {}
     twice = set()
     for index, name in enumerate(have.names):
@@ -93,7 +119,11 @@ def _match(have: pa.Schema, want: pa.Schema) -> tuple[list[int], tuple[str, ...]
             f"column {', '.join(sorted(twice & wanted))} comes more than once; there are: {_listed(have.names)}",
             hint="rename the column in the source, so that each name is there once",
         )
-    missing = [field for field in want if field.name not in at]
+    missing = [
+        field
+        for field in want
+        if field.name not in at and not (ops is not None and ops.all_excused(of_key=field.name in keys))
+    ]
     required = [field.name for field in missing if not field.nullable]
     if required:
         raise DataValidationError(
@@ -101,7 +131,8 @@ def _match(have: pa.Schema, want: pa.Schema) -> tuple[list[int], tuple[str, ...]
             details={"missing": required, "columns": have.names[:1000]},
             hint="correct the name in the contract (names are case-sensitive), or drop `required` there",
         )
-    extra = [name for name in dict.fromkeys(have.names) if name not in wanted]
+    known = wanted if ops is None else {*wanted, ops.column}
+    extra = [name for name in dict.fromkeys(have.names) if name not in known]
     return [at.get(name, -1) for name in want.names], tuple(field.name for field in missing), extra
 
 
@@ -128,6 +159,21 @@ def _column(array: Array, field: Field, faults: list[_Fault], extra: list[str]) 
         inside = nested_nulls(array)
         if inside is not None:
             faults.append(_Fault(field.name, "required", inside, original, "a value in every required field inside"))
+    return array
+
+
+def _forgive(array: Array, faults: list[_Fault], excused: pa.BooleanArray, forgiven: list[str]) -> Array:
+    """Put null in place of what does not fit in excused rows, and leave those rows out of the faults."""
+    left = []
+    for fault in faults:
+        misfits = found(pc.and_(pc.and_(fault.bad, excused), pc.is_valid(fault.values)))
+        if misfits is not None:
+            forgiven.append(fault.column)
+            array = null_where(array, found(pc.and_(misfits, pc.is_valid(array))))
+        bad = found(pc.and_not(fault.bad, excused))
+        if bad is not None:
+            left.append(replace(fault, bad=bad))
+    faults[:] = left
     return array
 
 
@@ -168,6 +214,8 @@ def _lines(rows: Rows, indices: Array) -> Array:
 def _reason(fault: _Fault, value: str | None, *, others: int) -> str:
     if value is None:
         text = f"null where {fault.expected} is required"
+    elif fault.rule == "op":
+        text = f"{_shortened(value)} is not {fault.expected}"
     elif fault.rule == "required":
         text = f"{_shortened(value)} lacks {fault.expected}"
     else:

@@ -81,6 +81,7 @@ class DuckDBWriter(StreamWriter):
     """Writes tables of a DuckDB file; append, overwrite and merge are exactly once."""
 
     write_modes = frozenset[WriteMode]({"append", "overwrite", "merge"})
+    deletes_rows = True
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)
@@ -188,6 +189,8 @@ class DuckDBTableWriter(TableWriter):
         self._incoming: pa.Schema | None = None
         self._staged = spec.write == "merge" or bool(options.sort_by)
         self._rows: Inserts | None = None
+        self._gone = ""  # the column that marks keys whose rows go; tables that are not merged have none
+        self._deletes = False
         self._rejected: Inserts | None = None
         self._rejected_schema: pa.Schema | None = None
         self._deleted = 0
@@ -214,7 +217,10 @@ class DuckDBTableWriter(TableWriter):
             if self._staged:
                 types = {folded(column.name): column.type for column in shape.columns}
                 columns = [Column(name, types[folded(name)]) for name in schema.names]
-                self._rows = self._stage(session, _STAGE, columns, _sequence_name(schema))
+                if self._spec.write == "merge":
+                    self._gone = _free_name("_dativo_gone", schema)
+                    columns.append(Column(self._gone, "BOOLEAN"))
+                self._rows = self._stage(session, _STAGE, columns, _free_name("_dativo_seq", schema))
             else:
                 session.begin()
                 self._shape_table(session)
@@ -230,15 +236,31 @@ class DuckDBTableWriter(TableWriter):
         if self._rows is None:
             raise InvalidConfigError("write was called before open")
         if self._spec.write == "merge" and batch.num_rows:
-            for key in self._spec.primary_key:
-                if batch.column(key).null_count:
-                    raise DataValidationError(
-                        f"{self._title}: primary_key {key} is null in {batch.column(key).null_count} of"
-                        f" {batch.num_rows} rows: they cannot be merged",
-                        hint=f"make {key} required in the contract, so that such rows are quarantined",
-                    )
+            self._require_keys(batch)
         with translated(self._title):
             self._rows.add(batch)
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go; they wait among the rows, so that what comes last counts.
+
+        Raises:
+            DataValidationError: A key has a null.
+        """
+        if self._rows is None or not self._gone:
+            raise InvalidConfigError("delete was called on a table that was not opened to merge")
+        self._require_keys(keys)
+        self._deletes = True
+        with translated(self._title):
+            self._rows.add(keys.append_column(self._gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
+
+    def _require_keys(self, batch: pa.RecordBatch) -> None:
+        for key in self._spec.primary_key:
+            if batch.column(key).null_count:
+                raise DataValidationError(
+                    f"{self._title}: primary_key {key} is null in {batch.column(key).null_count} of"
+                    f" {batch.num_rows} rows: they cannot be merged",
+                    hint=f"make {key} required in the contract, so that such rows are quarantined",
+                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows; they wait in a temporary table for the commit."""
@@ -335,10 +357,10 @@ class DuckDBTableWriter(TableWriter):
         return self._receipt(request, inserted, updated)
 
     def _take_staged(self, session: duckdb.DuckDBPyConnection, rows: Inserts) -> tuple[int, int]:
-        """Move what waited into the table; give how many rows were inserted and updated."""
+        """Move what waited into the table; give how many rows were inserted and updated, and note the deleted ones."""
         if not rows.columns:
             return 0, 0
-        names = [quoted(name) for name in rows.columns]
+        names = [quoted(name) for name in rows.columns if name != self._gone]
         schema = cast("pa.Schema", self._incoming)
         order = ", ".join(
             f"{quoted(key.column)} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"
@@ -350,18 +372,24 @@ class DuckDBTableWriter(TableWriter):
             return db.count(session, f"INSERT INTO {self._table.sql(session)} ({', '.join(names)}) {select}"), 0
         keys = [quoted(key) for key in self._spec.primary_key]
         number = quoted(cast("str", rows.sequence))
+        gone = quoted(self._gone)
         # Of the rows of one key only the last one counts.
         last = f"{_STAGE} WHERE {number} IN (SELECT max({number}) FROM {_STAGE} GROUP BY {', '.join(keys)})"
         same = " AND ".join(f"old.{key} = new.{key}" for key in keys)
+        table = self._table.sql(session)
+        if self._deletes:
+            delete = f"DELETE FROM {table} old USING (FROM {last} AND {gone}) new WHERE {same}"
+            self._deleted = db.count(session, delete)
+        last = f"{last} AND {gone} IS NULL"
         total = db.count(session, f"SELECT count(*) FROM {last}")
         known = db.count(
             session,
-            f"SELECT count(*) FROM (FROM {last}) new WHERE EXISTS (FROM {self._table.sql(session)} old WHERE {same})",
+            f"SELECT count(*) FROM (FROM {last}) new WHERE EXISTS (FROM {table} old WHERE {same})",
         )
         values = [name for name in names if name not in keys]
         update = f"UPDATE SET {', '.join(f'{name} = new.{name}' for name in values)}" if values else "DO NOTHING"
         session.execute(
-            f"MERGE INTO {self._table.sql(session)} old USING (SELECT * FROM {last}{ordered}) new ON {same}"
+            f"MERGE INTO {table} old USING (SELECT * FROM {last}{ordered}) new ON {same}"
             f" WHEN MATCHED THEN {update}"
             f" WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f'new.{name}' for name in names)})"
         )
@@ -441,10 +469,10 @@ class DuckDBTableWriter(TableWriter):
         self._session = None
 
 
-def _sequence_name(schema: pa.Schema) -> str:
-    """Give a column name that the schema does not have."""
-    taken = {folded(name) for name in schema.names}
-    return next(name for name in (f"_dativo_seq{'_' * more}" for more in itertools.count()) if name not in taken)
+def _free_name(name: str, schema: pa.Schema) -> str:
+    """Give a column name that the schema does not have: ``name``, or longer."""
+    taken = {folded(each) for each in schema.names}
+    return next(each for each in (name + "_" * more for more in itertools.count()) if each not in taken)
 
 
 def _options(given: Mapping[str, Any], *, where: str) -> DuckDBOptions:

@@ -87,10 +87,13 @@ def probe(folder: Path) -> None:
         os.fsync(file.fileno())
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; one that exists is fine."""
+def make_folder(folder: Path, *, durable: bool = False) -> None:
+    """Make a folder and those above it; one that exists is fine. A ``durable`` one outlives a loss of power."""
     with translated(folder):
+        missing = [each for each in (folder, *folder.parents) if not each.exists()] if durable else []
         folder.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            sync(each.parent)
 
 
 def sync(path: Path) -> None:

@@ -6,30 +6,32 @@
 <path>/<namespace>/<table>__quarantine/       the rejected rows, listed by the same manifests
 ```
 
-A commit is one link to the next number (`parquet_manifest`). A reader takes `read_dataset`, or globs ``**/*.parquet``:
-no file has such a name before the moment of its commit, and files that an overwrite replaced go right after it, so a
-reader that still scans them opens the table again.
+A commit is the creation of the manifest of the next number, which only one run can: a hard link in a folder of this
+machine, a conditional write in a bucket (`parquet_local`, `parquet_s3`). A reader takes `read_dataset`; in a folder, it
+may also glob ``**/*.parquet``, as no file has such a name before the moment of its commit. Files that an overwrite
+replaced go right after it, so a reader that still scans them opens the table again.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pyarrow as pa
-from pyarrow import fs
 from pydantic import Field
 
 from dativo_ingest.targets import parquet_manifest
 from dativo_ingest.targets.arrow_evolution import evolve_schema
-from dativo_ingest.targets.filesystem import make_folder, nearest_folder, probe, sync_folders, translated
 from dativo_ingest.targets.parquet_files import Compression, DataFile, FileFormat, ParquetFiles, check_storable
+from dativo_ingest.targets.parquet_local import LocalLake
 from dativo_ingest.targets.parquet_manifest import Manifest
 from dativo_ingest.targets.parquet_partitions import Partitioning
-from dativo_ingest.targets.parquet_runs import RunLock, stranger, sweep
+from dativo_ingest.targets.parquet_s3 import S3Lake
+from dativo_ingest.targets.parquet_storage import QUARANTINE, Lake, Run, TableStorage
+from dativo_ingest.targets.s3_store import S3Credentials, S3Service, is_s3
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
     Check,
@@ -56,7 +58,6 @@ from dativo_plugin_sdk.config import Texts
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-_QUARANTINE = "__quarantine"
 _COMMIT_TRIES = 50
 
 
@@ -64,7 +65,11 @@ class ParquetConnection(PluginConfig):
     """Where the tables lie."""
 
     path: str = Field(min_length=1)
-    """A folder of the local file system; it is made when missing."""
+    """A folder, made when missing, or an S3 address: ``s3://bucket/prefix``."""
+    endpoint: str | None = None
+    """The address of an S3 service other than AWS, such as ``http://127.0.0.1:8333``."""
+    region: str | None = None
+    """The S3 region; by default what ``AWS_REGION`` says, or us-east-1 for an ``endpoint``."""
 
 
 class ParquetOptions(PluginConfig):
@@ -84,16 +89,16 @@ class ParquetWriter(StreamWriter):
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)
-        self._path = _local(parse(ParquetConnection, config.connection, where="target.connection").path)
+        self._lake = _lake(config.connection, config.credentials)
         self._options = _options(config.options, where="target.options")
         self._tables: list[ParquetTableWriter] = []
 
     def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
-        """List the steps: the folder, each table's manifest, and a file without a name as the probe."""
+        """List the steps: the folder or bucket, each table's manifest, and a probe that leaves nothing."""
         return [
-            Check("path", self._check_path),
+            *self._lake.checks(),
             *(Check(f"table {_title(spec)}", lambda spec=spec: self._check_table(spec)) for spec in tables),  # type: ignore[misc]  # mypy does not see the default
-            Check("write_probe", lambda: self._probe(tables)),
+            Check("write_probe", lambda: self._lake.probe(map(_names, tables))),
         ]
 
     def table(self, spec: TableSpec) -> TableWriter:
@@ -102,7 +107,7 @@ class ParquetWriter(StreamWriter):
         Raises:
             InvalidConfigError: The write mode, the table's name or an option cannot be had.
         """
-        table = ParquetTableWriter(spec, self._folder(spec), self._table_options(spec))
+        table = ParquetTableWriter(spec, self._lake.table(_names(spec)), self._table_options(spec))
         self._tables.append(table)
         return table
 
@@ -111,13 +116,6 @@ class ParquetWriter(StreamWriter):
         for table in self._tables:
             table.abort()
         self._tables = []
-
-    def _folder(self, spec: TableSpec) -> Path:
-        names = [name for name in (spec.namespace, spec.name) if name is not None]
-        for name in names:
-            if name in {"", ".", ".."} or "/" in name or "\0" in name:
-                raise InvalidConfigError(f"{name!r} cannot be a folder's name, which the parquet target needs")
-        return self._path.joinpath(*names)
 
     def _table_options(self, spec: TableSpec) -> ParquetOptions:
         if spec.write == "merge":
@@ -128,23 +126,19 @@ class ParquetWriter(StreamWriter):
         own = _options(spec.options, where=f"streams.{spec.stream}")
         return self._options.model_copy(update=own.model_dump(exclude_unset=True))
 
-    def _check_path(self) -> ConnectionTestResult:
-        folder = nearest_folder(self._path)
-        missing = "" if folder == self._path else f", to be made in {folder}"
-        return ConnectionTestResult(success=True, message=f"{self._path}{missing}", details={"path": str(self._path)})
-
     def _check_table(self, spec: TableSpec) -> ConnectionTestResult:
         self._table_options(spec)
-        folder = self._folder(spec)
-        nearest_folder(folder)
-        _refuse_strangers(folder)
-        manifest = parquet_manifest.latest(folder)
+        names = _names(spec)
+        self._lake.look(names)
+        storage = self._lake.table(names)
+        _refuse_strangers(storage)
+        manifest = parquet_manifest.latest(storage)
         if not manifest.number:
             return ConnectionTestResult(
-                success=True, message=f"{_title(spec)} does not exist yet", details={"path": str(folder)}
+                success=True, message=f"{_title(spec)} does not exist yet", details={"path": storage.where}
             )
         details = {
-            "path": str(folder),
+            "path": storage.where,
             "version": manifest.number,
             "rows": manifest.rows,
             "files": len(manifest.files),
@@ -152,24 +146,17 @@ class ParquetWriter(StreamWriter):
         }
         return ConnectionTestResult(success=True, message=f"{_title(spec)} has {manifest.rows} rows", details=details)
 
-    def _probe(self, tables: Sequence[TableSpec]) -> ConnectionTestResult:
-        folders = {nearest_folder(folder) for folder in [self._path, *map(self._folder, tables)]}
-        for folder in sorted(folders):
-            probe(folder)
-        return ConnectionTestResult(
-            success=True, message="a file was written and is gone", details={"folders": sorted(map(str, folders))}
-        )
-
 
 class ParquetTableWriter(TableWriter):
     """One table during one run."""
 
-    def __init__(self, spec: TableSpec, folder: Path, options: ParquetOptions) -> None:
+    keeps_history = True
+
+    def __init__(self, spec: TableSpec, storage: TableStorage, options: ParquetOptions) -> None:
         self._spec = spec
-        self._folder = folder
-        self._quarantine_folder = folder.with_name(spec.quarantine_name)
+        self._storage = storage
         self._options = options
-        self._lock: RunLock | None = None
+        self._run: Run | None = None
         self._incoming: pa.Schema | None = None
         self._files: ParquetFiles | None = None
         self._rejects: ParquetFiles | None = None
@@ -178,13 +165,11 @@ class ParquetTableWriter(TableWriter):
 
     def load_state(self) -> CommittedState:
         """Read the newest manifest's word on this stream; nothing is made."""
-        return parquet_manifest.latest(self._folder).state(self._spec.state_key)
-
-    keeps_history = True
+        return parquet_manifest.latest(self._storage).state(self._spec.state_key)
 
     def history(self) -> Sequence[CommittedState]:
         """List the commits that the manifests tell of, which is every one."""
-        found = parquet_manifest.commits(self._folder, self._spec.state_key)
+        found = parquet_manifest.commits(self._storage, self._spec.state_key)
         newest = self.load_state()
         return [
             PastCommit(**{**vars(newest), "rows": commit.rows}) if commit.commit_id == newest.commit_id else commit
@@ -194,8 +179,8 @@ class ParquetTableWriter(TableWriter):
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Make the table's folder and remove what dead runs left in it."""
         check_storable(schema, name=self._spec.name)
-        lock = self._begin()
-        base = parquet_manifest.latest(self._folder)
+        run = self._begin()
+        base = parquet_manifest.latest(self._storage)
         merged, changes = evolve_schema(base.schema, schema, name=self._spec.name)
         file_format = FileFormat(
             merged,
@@ -206,7 +191,7 @@ class ParquetTableWriter(TableWriter):
         partitioning = Partitioning.parse(self._options.partition_by, merged)
         self._incoming = schema
         self._files = ParquetFiles(
-            self._folder, lock.token, file_format, partitioning, buffer_bytes=self._spec.buffer_bytes
+            self._storage.data, run.token, file_format, partitioning, buffer_bytes=self._spec.buffer_bytes
         )
         return changes
 
@@ -222,7 +207,7 @@ class ParquetTableWriter(TableWriter):
             check_storable(batch.schema, name=self._spec.quarantine_name)
             self._rejects_schema = batch.schema.remove_metadata()
             self._rejects = ParquetFiles(
-                self._quarantine_folder,
+                self._storage.rejects,
                 self._begin().token,
                 FileFormat(self._rejects_schema, compression=self._options.compression),
                 Partitioning(),
@@ -231,27 +216,28 @@ class ParquetTableWriter(TableWriter):
         self._rejects.write(batch)
 
     def commit(self, request: CommitRequest) -> Receipt:
-        """Finish the files and link the next manifest.
+        """Finish the files and create the next manifest.
 
         Raises:
             ConcurrencyError: Other streams that write this table were faster, again and again.
         """
-        lock = self._begin()
+        run = self._begin()
         files = self._files.finish() if self._files else ()
         rejects = self._rejects.finish() if self._rejects else ()
-        base = self._fenced(request)
-        if base.state(self._spec.state_key).commit_id == request.commit_id:
-            return self._landed(lock, base, request, files)
-        self._publish_files()
-        for _ in range(_COMMIT_TRIES):
+        base = self._fenced(request, run)
+        for number in range(_COMMIT_TRIES):
+            if base.state(self._spec.state_key).commit_id == request.commit_id:
+                return self._landed(run, base, request, files)
+            if not number:
+                self._publish_files()
             manifest = self._next(base, request, files, rejects)
             try:
-                if parquet_manifest.publish(self._folder, manifest, lock.token):
-                    return self._landed(lock, manifest, request, files)
+                if parquet_manifest.publish(self._storage, manifest, run.token):
+                    return self._landed(run, manifest, request, files)
             except CommitStateUnknownError:
                 self._settle(keep_mark=True)
                 raise
-            base = self._fenced(request)  # somebody else has the number: another stream's commit, or our fence
+            base = self._fenced(request, run)  # somebody else has the number: another stream's commit, or our fence
         raise ConcurrencyError(
             f"{_title(self._spec)}: other streams committed first {_COMMIT_TRIES} times",
             hint="nothing landed; run again, or let fewer jobs write one table",
@@ -266,33 +252,35 @@ class ParquetTableWriter(TableWriter):
                 files.discard()
         self._settle()
 
-    def _begin(self) -> RunLock:
-        if self._lock is None:
-            make_folder(self._folder)
-            sweep(self._folder, self._quarantine_folder)
-            _refuse_strangers(self._folder)
-            self._remove_replaced(parquet_manifest.latest(self._folder))
-            self._lock = RunLock.take(self._folder, quote(self._spec.run_id, safe=""))
-        return self._lock
+    def _begin(self) -> Run:
+        if self._run is None:
+            self._storage.sweep()
+            _refuse_strangers(self._storage)
+            self._remove_replaced(parquet_manifest.latest(self._storage))
+            self._run = self._storage.begin(quote(self._spec.run_id, safe=""), self._spec.state_key)
+        return self._run
 
-    def _fenced(self, request: CommitRequest) -> Manifest:
+    def _fenced(self, request: CommitRequest, run: Run) -> Manifest:
         """Read the newest manifest and see that it is still this run's turn."""
-        base = parquet_manifest.latest(self._folder)
+        base = parquet_manifest.latest(self._storage)
         state = base.state(self._spec.state_key)
-        if state.generation != request.expected_generation and state.commit_id != request.commit_id:
+        if state.commit_id == request.commit_id:
+            return base
+        expected, most = request.expected_generation, run.most_generation
+        if state.generation != expected or (most is not None and expected > most):
             raise FencedError(
                 f"{_title(self._spec)}: run {state.run_id} committed generation {state.generation} of stream"
-                f" {self._spec.stream}, this run read generation {request.expected_generation}",
-                details={"found": state.generation, "expected": request.expected_generation, "run_id": state.run_id},
+                f" {self._spec.stream}, this run read generation {min(expected, most or expected)}",
+                details={"found": state.generation, "expected": expected, "run_id": state.run_id},
                 hint="nothing of this run landed; let one run of a job at a time do the work",
             )
         return base
 
     def _publish_files(self) -> None:
-        for files, top in ((self._files, self._folder), (self._rejects, self._quarantine_folder)):
-            if files is not None:
-                sync_folders(files.publish(), top)
-        sync_folders([self._folder / parquet_manifest.FOLDER], self._folder)
+        for written in (self._files, self._rejects):
+            if written is not None:
+                written.publish()
+        self._storage.settle()
 
     def _next(
         self, base: Manifest, request: CommitRequest, files: Sequence[DataFile], rejects: Sequence[DataFile]
@@ -336,13 +324,14 @@ class ParquetTableWriter(TableWriter):
             "files": [file.path for file in rejects],
         }
 
-    def _landed(self, lock: RunLock, manifest: Manifest, request: CommitRequest, files: Sequence[DataFile]) -> Receipt:
+    def _landed(self, run: Run, manifest: Manifest, request: CommitRequest, files: Sequence[DataFile]) -> Receipt:
         # What is left undone here is done by the next run: a commit that landed never fails.
         with contextlib.suppress(DativoError):
             self._remove_replaced(manifest)
-            parquet_manifest.retire(self._folder, manifest.number - 2, lock.token)
+            parquet_manifest.retire(self._storage, manifest.number - 2, run.token)
         with contextlib.suppress(DativoError):
             self._settle()
+            self._storage.sweep()  # now that the stream has moved on, runs are fenced that were not before
         return Receipt(
             commit_id=request.commit_id,
             generation=request.expected_generation + 1,
@@ -355,47 +344,74 @@ class ParquetTableWriter(TableWriter):
         )
 
     def _remove_replaced(self, manifest: Manifest) -> None:
-        for path in manifest.replaced:
-            with translated(self._folder / path):
-                (self._folder / path).unlink(missing_ok=True)
+        self._storage.data.remove(manifest.replaced)
 
     def _settle(self, *, keep_mark: bool = False) -> None:
         self._settled = True
-        if self._lock is not None:
-            self._lock.release(keep_mark=keep_mark)
+        if self._run is not None:
+            self._run.release(keep_mark=keep_mark)
 
 
-def read_dataset(table: str | Path) -> ds.Dataset:
+def read_dataset(
+    table: str | Path, *, connection: Mapping[str, Any] | None = None, credentials: Mapping[str, Any] | None = None
+) -> ds.Dataset:
     """Open a table's newest version as a pyarrow dataset: lazily read, filtered and projected by Arrow or DuckDB.
 
     Every file is read with the table's schema: columns that an old file lacks are null, narrower types are widened. A
     table whose folder ends in ``__quarantine`` gives the rejected rows of the table beside it.
 
     Args:
-        table: The table's folder, ``<path>/<namespace>/<table>``.
+        table: The table's folder, ``<path>/<namespace>/<table>``, or its address, ``s3://bucket/prefix/...``.
+        connection: ``endpoint`` and ``region`` of an S3 service, as a job has them.
+        credentials: Its keys, as a job has them.
 
     Raises:
         DataNotFoundError: There is no such table.
     """
     import pyarrow.dataset as ds  # noqa: PLC0415  it loads pandas where that is installed: writing does without
 
-    folder = Path(table)
-    rejected = folder.name.endswith(_QUARANTINE)
-    home = folder.with_name(folder.name.removesuffix(_QUARANTINE)) if rejected else folder
-    manifest = parquet_manifest.latest(home)
-    schema, files = manifest.schema, manifest.files
+    folder, _, name = str(table).rstrip("/").rpartition("/")
+    rejected = name.endswith(QUARANTINE)
+    lake = _lake(
+        {**(connection or {}), "path": folder or ("/" if str(table).startswith("/") else ".")}, credentials or {}
+    )
+    storage = lake.table([name.removesuffix(QUARANTINE)])
+    manifest = parquet_manifest.latest(storage)
+    schema, files, data = manifest.schema, manifest.files, storage.data
     if rejected:
-        schema, files = manifest.quarantine_schema, manifest.quarantine
+        schema, files, data = manifest.quarantine_schema, manifest.quarantine, storage.rejects
     if schema is None:
-        raise DataNotFoundError(f"{folder} is no table of the parquet target: no manifest tells of it")
+        raise DataNotFoundError(f"{table} is no table of the parquet target: no manifest tells of it")
     if not files:
         return ds.dataset(schema.empty_table())
+    filesystem, top = data.arrow()
     return ds.FileSystemDataset.from_paths(
-        [str(folder / file.path) for file in files],
+        [f"{top}/{file.path}" for file in files],
         schema=schema,
         format=ds.ParquetFileFormat(),
-        filesystem=fs.LocalFileSystem(),
+        filesystem=filesystem,
     )
+
+
+def _lake(connection: Mapping[str, Any], credentials: Mapping[str, Any]) -> Lake:
+    """Give the folder or bucket that a job names.
+
+    Raises:
+        InvalidConfigError: It cannot be one, or a key is for the other kind.
+    """
+    parsed = parse(ParquetConnection, connection, where="target.connection")
+    keys = parse(S3Credentials, dict(credentials), where="target.credentials")
+    if is_s3(parsed.path):
+        return S3Lake(*S3Service.of(parsed.endpoint, parsed.region, keys).bucket(parsed.path))
+    scheme, separator, rest = parsed.path.partition("://")
+    if separator and scheme != "file":
+        raise InvalidConfigError(
+            f"target.connection.path: {scheme}:// is not supported, only folders and s3://",
+            hint="the iceberg target writes to other object stores",
+        )
+    if parsed.endpoint or parsed.region:
+        raise InvalidConfigError("target.connection: endpoint and region are for a path that begins with s3://")
+    return LocalLake(Path(rest if separator else parsed.path))
 
 
 def _options(given: Any, *, where: str) -> ParquetOptions:
@@ -406,27 +422,28 @@ def _options(given: Any, *, where: str) -> ParquetOptions:
     return parse(ParquetOptions, options, where=where)
 
 
-def _local(path: str) -> Path:
-    scheme, separator, rest = path.partition("://")
-    if not separator:
-        return Path(path)
-    if scheme == "file":
-        return Path(rest)
-    raise InvalidConfigError(
-        f"target.connection.path: {scheme}:// is not supported, the parquet target writes local folders",
-        hint="the iceberg target writes to object stores",
-    )
-
-
-def _refuse_strangers(folder: Path) -> None:
+def _refuse_strangers(storage: TableStorage) -> None:
     """Keep away from a folder of Parquet files that is nobody's table: readers would see both as one."""
-    found = stranger(folder)
+    found = storage.stranger()
     if found is not None:
         raise InvalidConfigError(
-            f"{folder} has Parquet files that are not this target's, such as {found.name}, and no manifest",
-            details={"path": str(folder), "file": str(found)},
+            f"{storage.where} has Parquet files that are not this target's, such as {found}, and no manifest",
+            details={"path": storage.where, "file": found},
             hint="choose another target.connection.path, namespace or table, or move these files away",
         )
+
+
+def _names(spec: TableSpec) -> list[str]:
+    """Give the folders of a table, outermost first.
+
+    Raises:
+        InvalidConfigError: A name cannot be a folder's.
+    """
+    names = [name for name in (spec.namespace, spec.name) if name is not None]
+    for name in names:
+        if name in {"", ".", ".."} or "/" in name or "\0" in name:
+            raise InvalidConfigError(f"{name!r} cannot be a folder's name, which the parquet target needs")
+    return names
 
 
 def _title(spec: TableSpec) -> str:

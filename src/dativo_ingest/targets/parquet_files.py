@@ -1,7 +1,6 @@
 """Rows into Parquet files: grouped by folder, in row groups bounded by bytes, rolled at a target size.
 
-A file in the making is hidden, ``.<token>-<n>.parquet.part``, so that no reader's glob finds it; `publish` gives it its
-name. ``token`` is whose files they are: after a crash, the next run knows them by it.
+``token`` begins every file's name and says whose it is: after a crash, a later run knows them by it.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dativo_ingest.targets.filesystem import make_folder, sync, translated
 from dativo_ingest.targets.parquet_partitions import Partitioning
+from dativo_ingest.targets.parquet_storage import DataFolder
 from dativo_ingest.targets.sort_order import SortKey
 from dativo_plugin_sdk import DataValidationError, SchemaValidationError
 
@@ -25,7 +23,6 @@ Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "brotli", "non
 
 _MOST_ROW_GROUP_BYTES = 64 * 2**20
 _MOST_ROW_GROUP_ROWS = 2**20
-_MOST_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class ParquetFiles:
     """The files that one run adds to a folder: ``write`` many times, then ``finish``, ``publish`` or ``discard``.
 
     Args:
-        folder: The table's folder; hive folders below it are made as needed.
+        folder: Where they go; hive folders below it are made as needed.
         token: Begins every file's name; nobody else uses it while this run is alive.
         file_format: What the files hold and how.
         partitioning: Which rows go where.
@@ -89,18 +86,19 @@ class ParquetFiles:
     """
 
     def __init__(
-        self, folder: Path, token: str, file_format: FileFormat, partitioning: Partitioning, *, buffer_bytes: int
+        self, folder: DataFolder, token: str, file_format: FileFormat, partitioning: Partitioning, *, buffer_bytes: int
     ) -> None:
         self._folder = folder
         self._token = token
         self._format = file_format
         self._partitioning = partitioning
         self._buffer_bytes = buffer_bytes
+        self._most_open = folder.most_open(buffer_bytes)
         self._row_group_bytes = max(1, min(_MOST_ROW_GROUP_BYTES, buffer_bytes // 2))
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
         self._held_bytes = 0
-        self._paths: list[Path] = []  # of every file ever begun
+        self._paths: list[str] = []  # of every file ever begun
         self._finished: list[DataFile] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -129,27 +127,15 @@ class ParquetFiles:
             self._close(folder)
         return self._finished
 
-    def publish(self) -> set[Path]:
-        """Give every finished file its name; may be called twice.
-
-        Returns:
-            The folders whose names must be made durable.
-        """
-        for file in self._finished:
-            path = self._folder / file.path
-            with translated(path), contextlib.suppress(FileNotFoundError):  # named by an earlier call
-                path.hardlink_to(_hidden(path))  # unlike a rename, it never replaces what is there
-                _hidden(path).unlink()
-        return {(self._folder / file.path).parent for file in self._finished}
+    def publish(self) -> None:
+        """Let readers find every finished file by its name, durably; may be called twice."""
+        self._folder.publish([file.path for file in self._finished])
 
     def discard(self) -> None:
         """Remove every file, finished or not; may be called twice."""
         for file in self._open.values():
             file.abandon()
-        for path in self._paths:
-            with translated(path):
-                path.unlink(missing_ok=True)
-                _hidden(path).unlink(missing_ok=True)
+        self._folder.remove(self._paths)
         self._open, self._groups, self._finished, self._held_bytes = {}, {}, [], 0
 
     def _flush(self, folder: str) -> None:
@@ -163,19 +149,18 @@ class ParquetFiles:
             self._close(folder)
 
     def _start(self, folder: str, values: Mapping[str, str | None]) -> _OpenFile:
-        if len(self._open) >= _MOST_OPEN_FILES:
+        if len(self._open) >= self._most_open:
             self._close(next(iter(self._open)))
-        make_folder(self._folder / folder)
-        path = self._folder / folder / f"{self._token}-{len(self._paths)}.parquet"
+        name = f"{self._token}-{len(self._paths)}.parquet"
+        path = f"{folder}/{name}" if folder else name
         self._paths.append(path)
-        return _OpenFile(path, self._format, values)
+        return _OpenFile(self._folder, path, self._format, values)
 
     def _close(self, folder: str) -> None:
         file = self._open[folder]
         size_bytes = file.close()
         del self._open[folder]
-        path = file.path.relative_to(self._folder).as_posix()
-        self._finished.append(DataFile(path, file.rows, size_bytes, file.values))
+        self._finished.append(DataFile(file.path, file.rows, size_bytes, file.values))
 
 
 @dataclass
@@ -191,14 +176,17 @@ class _Group:
 class _OpenFile:
     """One file in the making; ``path`` is the name it will have."""
 
-    def __init__(self, path: Path, file_format: FileFormat, values: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, folder: DataFolder, path: str, file_format: FileFormat, values: Mapping[str, str | None]
+    ) -> None:
         self.path = path
         self.values = values
         self.rows = 0
-        with _written(path):
-            self._sink = pa.OSFile(str(_hidden(path)), mode="wb")
+        self._folder = folder
+        with self._written():
+            self._sink = folder.start(path)
             self._writer = pq.ParquetWriter(
-                self._sink,
+                self._sink.stream,
                 file_format.schema,
                 compression=file_format.compression,
                 sorting_columns=_sorting_columns(file_format),
@@ -206,40 +194,32 @@ class _OpenFile:
 
     @property
     def size_bytes(self) -> int:
-        return int(self._sink.tell())
+        return int(self._sink.stream.tell())
 
     def write(self, table: pa.Table) -> None:
-        with _written(self.path):
+        with self._written():
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self.rows += table.num_rows
 
     def close(self) -> int:
-        with _written(self.path):
+        with self._written():
             self._writer.close()
-            self._sink.close()
-            sync(_hidden(self.path))
-            return _hidden(self.path).stat().st_size
+            return self._sink.close()
 
     def abandon(self) -> None:
         """Let go of the file as it is; it is no Parquet file."""
-        with contextlib.suppress(OSError, pa.ArrowException):  # the disk may be full: what is abandoned may be cut
-            self._sink.close()
+        self._sink.abandon()
         with contextlib.suppress(OSError, pa.ArrowException, ValueError):
             self._writer.close()
 
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Turn what pyarrow says while a file is written into a Dativo error."""
-    try:
-        with translated(path):
-            yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataValidationError(f"{path}: rows cannot be written as Parquet: {error}") from error
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """Turn what pyarrow says while the file is written into a Dativo error."""
+        try:
+            with self._folder.translated(self.path):
+                yield
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataValidationError(f"{self.path}: rows cannot be written as Parquet: {error}") from error
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

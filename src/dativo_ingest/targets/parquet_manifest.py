@@ -1,29 +1,23 @@
 """The numbered manifests of a table: which files are live, and what is remembered of each stream that writes it.
 
-``_manifests/<number>.json`` is written whole, made durable, and then linked to the next number: whoever links first has
-that number, and nobody ever has it again. So an old manifest is only shortened, to the history of its commit, and
-never removed: a runner that slept would otherwise find its number free.
+``_manifests/<number>.json`` is created whole, with the next number, which only one can: whoever is first has that
+number, and nobody ever has it again. So an old manifest is only shortened, to the history of its commit, and never
+removed: a runner that slept would otherwise find its number free.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dativo_ingest.targets.filesystem import as_dativo_error, make_folder, sync, translated
 from dativo_ingest.targets.parquet_files import DataFile
-from dativo_plugin_sdk import CommitStateUnknownError, CommittedState, DataFormatError, PastCommit
+from dativo_ingest.targets.parquet_storage import TableStorage
+from dativo_plugin_sdk import CommittedState, DataFormatError, PastCommit
 
-FOLDER = "_manifests"
-_NAME = re.compile(r"(?P<number>\d{20})\.json")
 _VERSION = 1
 
 
@@ -95,49 +89,37 @@ def _schema(document: Mapping[str, Any] | None) -> pa.Schema | None:
     return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(document["arrow"])))
 
 
-def numbers(table: Path) -> list[int]:
-    """List the numbers that are taken, in order; a folder without manifests has none."""
-    with translated(table / FOLDER):
-        try:
-            names = [path.name for path in (table / FOLDER).iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-    return sorted(int(match["number"]) for match in map(_NAME.fullmatch, names) if match)
-
-
-def latest(table: Path) -> Manifest:
+def latest(table: TableStorage) -> Manifest:
     """Read the table's newest version; number 0, without files and states, where there is none.
 
     Raises:
         DataFormatError: The manifest is not one of ours.
     """
-    taken = numbers(table)
-    while taken:
-        number = taken[-1]
+    number = table.newest()
+    while number:
         try:
             return read(table, number)
         except DataFormatError:
-            taken = numbers(table)
-            if taken[-1:] == [number]:
+            seen, number = number, table.newest()
+            if number == seen:
                 raise
             # Others have committed since, and shortened the version that was the newest when we looked.
     return Manifest()
 
 
-def read(table: Path, number: int) -> Manifest:
+def read(table: TableStorage, number: int) -> Manifest:
     """Read one version.
 
     Raises:
         DataFormatError: The manifest is not one of ours, or so old that only its history is left.
     """
-    path = _path(table, number)
-    with translated(path):
-        text = path.read_text(encoding="utf-8")
+    text = table.read(number)
     try:
         document = json.loads(text)
         if document["version"] != _VERSION:
             raise DataFormatError(
-                f"{path}: version {document['version']}, this release reads {_VERSION}", hint="use a newer Dativo"
+                f"{table.where}: manifest {number} has version {document['version']}, this release reads {_VERSION}",
+                hint="use a newer Dativo",
             )
         return Manifest(
             number=document["number"],
@@ -151,23 +133,21 @@ def read(table: Path, number: int) -> Manifest:
         )
     except (ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
         raise DataFormatError(
-            f"{path}: not a manifest of a Dativo table: {type(error).__name__}: {error}",
-            details={"path": str(path)},
+            f"{table.where}: manifest {number} is not a manifest of a Dativo table: {type(error).__name__}: {error}",
+            details={"path": table.where, "number": number},
             hint="restore the file; without it nothing tells which data files are live",
         ) from error
 
 
-def commits(table: Path, state_key: str) -> list[PastCommit]:
+def commits(table: TableStorage, state_key: str) -> list[PastCommit]:
     """List a stream's commits, the newest first, without their states: old manifests do not keep them.
 
     Raises:
         DataFormatError: A manifest is not one of ours.
     """
     found = []
-    for number in reversed(numbers(table)):
-        path = _path(table, number)
-        with translated(path):
-            text = path.read_text(encoding="utf-8")
+    numbers = table.numbers()[::-1]
+    for number, text in zip(numbers, table.read_many(numbers), strict=True):
         try:
             commit = json.loads(text)["commit"]
             if commit["state_key"] == state_key:
@@ -181,62 +161,37 @@ def commits(table: Path, state_key: str) -> list[PastCommit]:
                     )
                 )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataFormatError(f"{path}: not a manifest of a Dativo table", details={"path": str(path)}) from error
+            raise DataFormatError(
+                f"{table.where}: manifest {number} is not a manifest of a Dativo table",
+                details={"path": table.where, "number": number},
+            ) from error
     return found
 
 
-def publish(table: Path, manifest: Manifest, token: str) -> bool:
+def publish(table: TableStorage, manifest: Manifest, token: str) -> bool:
     """Make ``manifest`` the table's newest version; say whether its number was still free.
 
     Raises:
-        DiskFullError: Nothing landed.
-        CommitStateUnknownError: The operating system failed in a way that leaves open whether it landed.
+        DativoError: Nothing landed.
+        CommitStateUnknownError: It is not known whether it landed.
     """
-    folder = table / FOLDER
-    make_folder(folder)
-    draft, path = folder / f".{token}.json.part", _path(table, manifest.number)
-    try:
-        with translated(draft):
-            draft.write_text(manifest.to_json(), encoding="utf-8")
-            sync(draft)
-        return _link(draft, path)
-    finally:
-        with contextlib.suppress(OSError):  # left over, it is removed with the run's other files
-            draft.unlink(missing_ok=True)
+
+    def is_ours(text: str) -> bool:
+        try:
+            commit = json.loads(text)["commit"]  # all that an old manifest is sure to have kept
+        except (ValueError, KeyError, TypeError):
+            return False
+        return all(commit.get(key) == manifest.commit.get(key) for key in ("commit_id", "run_id", "state_key"))
+
+    return table.create(manifest.number, manifest.to_json(), token, is_ours)
 
 
-def _link(draft: Path, path: Path) -> bool:
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            return path.samefile(draft)  # a network file system may lose the answer to a link that it made
-        if path.exists():
-            raise CommitStateUnknownError(f"{path}: {error}") from error
-        raise as_dativo_error(error, path) from error
-    try:
-        sync(path.parent)
-    except OSError as error:
-        raise CommitStateUnknownError(
-            f"{path}: committed, and it is not known whether the disk keeps it: {error}",
-            hint="look at the disk; the next run reads what is there",
-        ) from error
-    return True
-
-
-def retire(table: Path, number: int, token: str) -> None:
+def retire(table: TableStorage, number: int, token: str) -> None:
     """Shorten an old version to its history; one that already is, or cannot be read, stays as it is."""
-    path, draft = _path(table, number), table / FOLDER / f".{token}.json.part"
+    if number < 1:
+        return
     try:
         text = read(table, number).history()
     except DataFormatError:
         return
-    with translated(path):
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)  # at no moment is the number free
-
-
-def _path(table: Path, number: int) -> Path:
-    return table / FOLDER / f"{number:020d}.json"
+    table.replace(number, text, token)

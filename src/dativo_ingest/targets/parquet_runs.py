@@ -1,4 +1,4 @@
-"""Which runs are at work on a table, and what dead ones left behind.
+"""Which runs of this machine are at work on a table, and what dead ones left behind.
 
 A run holds a lock on a file of its own, ``_manifests/<token>.run``, from its first data file to its end. The kernel
 lets go of the lock when the process dies, however it dies, so a file whose lock can be had is a dead run's: its data
@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-from dativo_ingest.targets import parquet_manifest
 from dativo_ingest.targets.filesystem import make_folder, translated
+from dativo_ingest.targets.parquet_manifest import Manifest
+from dativo_ingest.targets.parquet_storage import MANIFESTS, Run, is_of
 
 _SUFFIX = ".run"
 
 
-class RunLock:
+class RunLock(Run):
     """A run's hold on its token; ``release`` may be called twice."""
 
     def __init__(self, token: str, path: Path, descriptor: int) -> None:
@@ -29,12 +30,9 @@ class RunLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def take(cls, table: Path, run_id: str) -> RunLock:
-        """Take a token that begins with the run's id and that no live file has.
-
-        Several streams of one run may write one table, at once or one after the other: each gets a token of its own.
-        """
-        folder = table / parquet_manifest.FOLDER
+    def take(cls, table: Path, run_id: str, latest: Callable[[], Manifest]) -> RunLock:
+        """Take a token that begins with the run's id and that no live file has."""
+        folder = table / MANIFESTS
         make_folder(folder)
         for number in count(1):
             token = run_id if number == 1 else f"{run_id}.{number}"
@@ -44,8 +42,8 @@ class RunLock:
             if descriptor is None:
                 continue
             lock = cls(token, path, descriptor)
-            manifest = parquet_manifest.latest(table)  # read under the lock: nobody else can add files of this token
-            if not any(_is_of(Path(file.path).name, token) for file in (*manifest.files, *manifest.quarantine)):
+            manifest = latest()  # read under the lock: nobody else can add files of this token
+            if not any(is_of(Path(file.path).name, token) for file in (*manifest.files, *manifest.quarantine)):
                 return lock
             lock.release()
         raise AssertionError  # there is always one more number
@@ -61,51 +59,36 @@ class RunLock:
         self._descriptor = None
 
 
-def sweep(table: Path, quarantine: Path) -> list[Path]:
-    """Remove what dead runs left in both folders; give what was removed."""
-    folder = table / parquet_manifest.FOLDER
+def sweep(table: Path, quarantine: Path, latest: Callable[[], Manifest]) -> None:
+    """Remove what dead runs left in both folders."""
+    folder = table / MANIFESTS
     marks = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
-    removed: list[Path] = []
     for mark in marks:
         with translated(mark), _locked(mark) as dead:
             if dead:
-                removed += _sweep_run(table, quarantine, mark.name.removesuffix(_SUFFIX))
+                # Read after the lock was had: the run is dead, so nothing of it can be committed any more.
+                _sweep_run(table, quarantine, mark.name.removesuffix(_SUFFIX), latest())
                 mark.unlink(missing_ok=True)
-    return removed
 
 
-def stranger(table: Path) -> Path | None:
-    """Find a Parquet file in a folder that has no manifest yet, other than those of runs at work."""
-    if parquet_manifest.numbers(table):
-        return None
-    tokens = [mark.name.removesuffix(_SUFFIX) for mark in (table / parquet_manifest.FOLDER).glob(f"*{_SUFFIX}")]
+def stranger(table: Path) -> str | None:
+    """Find a Parquet file that is none of runs at work."""
+    tokens = [mark.name.removesuffix(_SUFFIX) for mark in (table / MANIFESTS).glob(f"*{_SUFFIX}")]
     for folder, _, names in os.walk(table):
         for name in names:
-            if name.endswith(".parquet") and not any(_is_of(name, token) for token in tokens):
-                return Path(folder, name)
+            if name.endswith(".parquet") and not any(is_of(name, token) for token in tokens):
+                return str(Path(folder, name))
     return None
 
 
-def _sweep_run(table: Path, quarantine: Path, token: str) -> Iterator[Path]:
-    # Read after the lock was had: the run is dead, so nothing of it can be committed any more.
-    manifest = parquet_manifest.latest(table)
+def _sweep_run(table: Path, quarantine: Path, token: str, manifest: Manifest) -> None:
     live = {table / file.path for file in manifest.files} | {quarantine / file.path for file in manifest.quarantine}
     for top in (table, quarantine):
         for folder, _, names in os.walk(top):
             for name in names:
                 path = Path(folder, name)
-                if _is_of(name, token) and path not in live:
+                if is_of(name, token) and path not in live:
                     path.unlink(missing_ok=True)
-                    yield path
-
-
-def _is_of(name: str, token: str) -> bool:
-    """Say whether a file is a data file or a draft of the run, by its name alone."""
-    plain = name.removeprefix(".").removesuffix(".part")
-    if plain == f"{token}.json" and name.startswith("."):
-        return True
-    number = plain.removeprefix(f"{token}-").removesuffix(".parquet")
-    return plain == f"{token}-{number}.parquet" and number.isdigit()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from dativo_plugin_sdk import (
     DataValidationError,
     FencedError,
     InvalidConfigError,
+    PastCommit,
     ResourceNotFoundError,
 )
 
@@ -343,3 +345,63 @@ def test_an_aborted_run_leaves_no_file(table, lake):
     writer.abort()
 
     assert [path for path in lake.rglob("*") if path.is_file()] == []
+
+
+def test_the_history_tells_of_this_stream_as_far_as_the_log_is_kept(load, table, lake):
+    load(ONE)
+    load(pa.record_batch({"id": [8], "v": ["x"]}), stream="others")
+    load(ONE, write="merge", primary_key=("id",))
+    load(pa.record_batch({"id": [2, 3], "v": ["b", "c"]}), run_id="run-2", write="overwrite")
+    delta = DeltaTable(lake / "raw/orders")
+    delta.optimize.compact()
+    delta.create_checkpoint()
+    kept = table().history()
+    (lake / "raw/orders/_delta_log/00000000000000000000.json").unlink()
+
+    shorter = table().history()
+
+    assert [(each.generation, each.rows, each.run_id) for each in kept] == [
+        (3, 2, "run-2"),
+        (2, 2, "run-1"),
+        (1, 2, "run-1"),
+    ]
+    assert kept[0] == PastCommit(**vars(table().load_state()), rows=2)
+    assert shorter == kept[:2]
+
+
+def test_what_is_too_large_for_the_log_is_told_of_the_newest_commit_alone(table, request_of):
+    large = {"text": "x" * 10_000}
+    for generation in (0, 1):
+        writer = table()
+        writer.open(ONE.schema)
+        writer.commit(replace(request_of(generation), state=large))
+
+    newest, oldest = table().history()
+
+    assert (newest.state, oldest.state) == (large, None)
+    assert oldest.committed_at is not None
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_row_that_somebody_adds_while_its_key_is_looked_for_to_be_deleted_goes_too(  # noqa: PLR0917  fixtures
+    load, table, request_of, lake, monkeypatch, moment
+):
+    load(ONE)
+    writer = table(write="merge", primary_key=("id",))
+    writer.open(ONE.schema)
+    writer.delete(pa.record_batch({"id": [7]}))
+    merge = writer._merge
+    waiting = [pa.table({"id": [7], "v": ["foreign"]})]
+
+    def overtaken(*arguments):
+        found = merge(*arguments) if moment == "after" else None
+        if waiting:
+            write_deltalake(lake / "raw/orders", waiting.pop(), mode="append")
+        return found or merge(*arguments)
+
+    monkeypatch.setattr(writer, "_merge", overtaken)
+
+    receipt = writer.commit(request_of(1))
+
+    assert (receipt.deleted, receipt.generation) == (1, 2)
+    assert rows(lake) == ONE.to_pylist()

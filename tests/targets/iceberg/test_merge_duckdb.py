@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from iceberg_cares import compact
 from iceberg_lake import Lake
-from iceberg_merges import SCHEMA, merge, rows
+from iceberg_merges import SCHEMA, gone, merge, rows
 
 UV = Path(__file__).parents[3] / ".tools" / "bin" / "uv"
 PACKAGES = ["duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5"]
@@ -68,6 +69,26 @@ def test_both_engines_read_the_same_rows_after_merges_of_every_kind(lake: Lake, 
     text = {each: f"first {each}" for each in range(200)}
     text |= {each: f"rewrites {each}" for each in range(50, 150)}
     text |= {5: "deletes 5", 200: "deletes 200", 7: "moves 7", 3: "again 3", 60: "again 60", 201: "last 201"}
+    assert {row[0]: row[3] for row in found} == text
+    assert len(found) == len(text)
+    assert found == by_pyiceberg(lake)
+    assert compact(lake, min_input_files=2).delete_files_removed > 0
+    assert read(lake) == found
+
+
+@pytest.mark.parametrize("layout", [[], ["bucket(4, id)"], ["region", "truncate(10, id)"]], ids=str)
+def test_both_engines_read_the_same_rows_after_deletes_of_every_kind(lake: Lake, read: Read, layout: list[str]) -> None:
+    options = {"partition_by": layout, "sort_by": ["id desc"]}
+    merge(lake, rows(*range(200), text="first"), options=options)
+    merge(lake, gone(3, 5, 900), options=options)
+    merge(lake, rows(3, text="back"), gone(7), rows(300, 301, text="short"), gone(300), options=options)
+    merge(lake, gone(*range(50, 150)), rows(60, text="kept"), options=options)
+    merge(lake, gone(*range(150, 200), 3), options=options)
+
+    found = read(lake)
+
+    left = set(range(50)) - {3, 5, 7}
+    text = {each: f"first {each}" for each in left} | {60: "kept 60", 301: "short 301"}
     assert {row[0]: row[3] for row in found} == text
     assert len(found) == len(text)
     assert found == by_pyiceberg(lake)

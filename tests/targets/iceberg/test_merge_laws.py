@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings, strategies as st
-from iceberg_lake import Lake
+from iceberg_cares import compact
+from iceberg_lake import Gone, Lake
 
 SCHEMA = pa.schema([("tenant", pa.string()), ("id", pa.int64()), ("region", pa.string()), ("value", pa.int64())])
 LAYOUTS = [
@@ -20,9 +21,10 @@ LAYOUTS = [
 Row = tuple[str, int, str, int]
 
 rows = st.tuples(st.sampled_from(["a", "b"]), st.integers(-6, 6), st.sampled_from(["eu", "us"]), st.integers(0, 99))
-batches = st.lists(rows, max_size=12)
+batches = st.one_of(st.lists(rows, max_size=12), st.sets(rows.map(lambda row: row[:2]), max_size=6))
+"""Rows to write, or the keys of rows to delete."""
 runs = st.lists(
-    st.one_of(st.lists(batches, max_size=3), st.sampled_from(["rewrite", "delete"])), min_size=2, max_size=5
+    st.one_of(st.lists(batches, max_size=3), st.sampled_from(["rewrite", "delete", "compact"])), min_size=2, max_size=5
 )
 
 
@@ -41,15 +43,18 @@ def test_runs_of_merges_leave_what_a_dict_would_hold(
                 _foreign(lake, run, model)
                 continue
             before = set(model)
-            written: set[tuple[Any, ...]] = set()
+            touched: set[tuple[Any, ...]] = set()
             for batch in run:
                 for row in batch:
-                    named = dict(zip(SCHEMA.names, row, strict=True))
+                    named = dict(zip(SCHEMA.names, row, strict=False))
                     found = tuple(named[name] for name in key)
-                    model[found] = row
-                    written.add(found)
+                    touched.add(found)
+                    if isinstance(batch, set):
+                        model.pop(found, None)
+                    else:
+                        model[found] = row
             receipt = lake.load(
-                *(_batch(batch) for batch in run),
+                *(_keys(batch, key) if isinstance(batch, set) else _batch(batch) for batch in run),
                 schema=SCHEMA,
                 write="merge",
                 primary_key=key,
@@ -57,7 +62,9 @@ def test_runs_of_merges_leave_what_a_dict_would_hold(
                 buffer_bytes=2_000,
             )
 
+            written = touched & set(model)
             assert (receipt.inserted, receipt.updated) == (len(written - before), len(written & before))
+            assert receipt.deleted == len((touched & before) - written)
             found_rows = [tuple(each.values()) for each in lake.rows().select(SCHEMA.names).to_pylist()]
             assert sorted(found_rows) == sorted(model.values())
 
@@ -69,8 +76,17 @@ def _batch(batch: list[Row]) -> pa.RecordBatch:
     )
 
 
+def _keys(keys: set[tuple[str, int]], key: tuple[str, ...]) -> Gone:
+    named = [{"tenant": tenant, "id": number} for tenant, number in sorted(keys)]
+    distinct = {tuple(each[name] for name in key): each for each in named}
+    fields = pa.schema([SCHEMA.field(name) for name in key])
+    return Gone(pa.RecordBatch.from_pylist([{name: each[name] for name in key} for each in distinct.values()], fields))
+
+
 def _foreign(lake: Lake, what: str, model: dict[tuple[Any, ...], Row]) -> None:
-    """Let another program rewrite the table or delete from it."""
+    """Let another program rewrite the table or delete from it, or the table be compacted."""
+    if what == "compact":
+        compact(lake, min_input_files=2)
     gone = {found for found, row in model.items() if row[1] == 2}
     with lake.table() as table:
         if what == "rewrite" and model:

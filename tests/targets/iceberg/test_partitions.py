@@ -3,10 +3,14 @@
 import datetime as dt
 import decimal
 import random
+import tempfile
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from iceberg_lake import Lake, numbers
@@ -184,6 +188,83 @@ def test_rows_of_more_partitions_than_open_files_all_land(lake: Lake, monkeypatc
     assert lake.values("n") == list(range(ROWS))
     with lake.table() as table:
         assert_each_file_holds_its_partition(table)
+
+
+def small_batches(of_day: Callable[[int], int]) -> list[pa.RecordBatch]:
+    """Forty batches of 2,000 rows, about a megabyte each; ``of_day`` gives the day of a row by its number."""
+    numbers = [range(start, start + 2_000) for start in range(0, 80_000, 2_000)]
+    return [
+        pa.record_batch(
+            {
+                "id": pa.array(each, pa.int64()),
+                "day": pa.array([of_day(number) for number in each], pa.int32()).cast(pa.date32()),
+                "text": pa.array([f"{number:x<500}" for number in each]),
+            }
+        )
+        for each in numbers
+    ]
+
+
+def test_many_mixed_partitions_become_one_file_each_and_leave_nothing_else(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    receipt = lake.load(
+        *small_batches(lambda number: number % 100), options={"partition_by": ["day(day)"]}, buffer_bytes=8 * 2**20
+    )
+
+    assert receipt.files == 100
+    assert [path for path in tmp_path.iterdir() if path != lake.folder] == []
+    assert lake.values() == list(range(80_000))
+    with lake.table() as table:
+        assert assert_each_file_holds_its_partition(table) == 100
+
+
+def test_what_waits_on_disk_is_written_when_it_gets_too_much(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_files, "SPILL_BYTES", 12 * 2**20)
+
+    receipt = lake.load(
+        *small_batches(lambda number: number % 20), options={"partition_by": ["day(day)"]}, buffer_bytes=8 * 2**20
+    )
+
+    assert receipt.files is not None
+    assert 20 < receipt.files <= 100
+    assert lake.values() == list(range(80_000))
+    with lake.table() as table:
+        assert_each_file_holds_its_partition(table)
+
+
+def test_rows_in_the_order_of_their_partitions_never_wait_on_disk(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no such folder"))
+
+    receipt = lake.load(
+        *small_batches(lambda number: number // 1_000), options={"partition_by": ["day(day)"]}, buffer_bytes=8 * 2**20
+    )
+
+    assert receipt.files == 80
+    assert lake.values() == list(range(80_000))
+
+
+def test_the_last_row_of_a_key_wins_also_where_rows_waited_on_disk(lake: Lake) -> None:
+    first, second = small_batches(lambda number: number % 100), small_batches(lambda number: number % 100)
+    later = [batch.set_column(2, "text", pa.repeat(pa.scalar("later"), batch.num_rows)) for batch in second[:3]]
+
+    receipt = lake.load(
+        *first,
+        *later,
+        write="merge",
+        primary_key=("id",),
+        options={"partition_by": ["day(day)"]},
+        buffer_bytes=8 * 2**20,
+    )
+
+    assert (receipt.inserted, receipt.updated) == (80_000, 0)
+    found = lake.rows()
+    assert sorted(found["id"].to_pylist()) == list(range(80_000))
+    assert sorted(found.filter(pc.equal(found["text"], "later"))["id"].to_pylist()) == list(range(6_000))
 
 
 def test_an_overwrite_of_a_partitioned_table_replaces_all_partitions(lake: Lake) -> None:

@@ -16,16 +16,24 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.io.pyarrow import (
     PyArrowFileIO,
+    _get_column_projection_values,
     _read_deletes,
     _task_to_record_batches,
+    _to_requested_schema,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
 )
 from pyiceberg.manifest import ManifestWriter, ManifestWriterV2
 from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
+from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.table.update.schema import UpdateSchema
-from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
+from pyiceberg.table.update.snapshot import (
+    _FastAppendFiles,
+    _ManifestMergeManager,
+    _MergeAppendFiles,
+    _SnapshotProducer,
+)
 
 SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (
@@ -53,6 +61,21 @@ SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (ManifestWriter.add_entry, "self, entry"),
     (ManifestWriter.to_manifest_file, "self"),
     (_read_deletes, "io, data_file"),
+    (_ManifestMergeManager.__init__, "self, target_size_bytes, min_count_to_merge, merge_enabled, snapshot_producer"),
+    (_ManifestMergeManager.merge_manifests, "self, manifests"),
+    (DeleteFileIndex.add_delete_file, "self, manifest_entry, partition_key=None"),
+    (DeleteFileIndex.for_data_file, "self, seq_num, data_file, partition_key=None"),
+    (
+        _get_column_projection_values,
+        "file, projected_schema, table_schema, partition_spec, file_project_field_ids",
+    ),
+    (
+        _to_requested_schema,
+        (
+            "requested_schema, file_schema, batch, downcast_ns_timestamp_to_us=False, include_field_ids=False, "
+            "projected_missing_fields={}, allow_timestamp_tz_mismatch=False, format_model=None"
+        ),
+    ),
     (
         _task_to_record_batches,
         (
@@ -171,6 +194,8 @@ def test_the_creating_transaction_requires_that_the_table_does_not_exist() -> No
         "_io",
         "_added_data_files",
         "_compression",
+        "_written_manifests",
+        "_uncommitted_manifests",
     ],
 )
 def test_producers_keep_what_the_target_reads(name: str) -> None:

@@ -1,15 +1,17 @@
-"""A parquet target in a folder of the test's own."""
+"""A parquet target in a folder or bucket of the test's own."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parquet_lakes import BucketLake, FolderLake, Lake
 
 from dativo_ingest.targets.parquet import ParquetTableWriter, ParquetWriter
-from dativo_plugin_sdk import TableSpec, TargetConfig
+from dativo_plugin_sdk import TableSpec
 
 Make = Callable[..., ParquetTableWriter]
 
@@ -20,12 +22,31 @@ def lake(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def table(lake: Path) -> Iterator[Make]:
+def place(lake: Path) -> Lake:
+    """Where ``table`` writes: a folder; modules that prove a thing for buckets too override it with ``any_place``."""
+    return FolderLake(lake)
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> BucketLake:
+    return BucketLake(request.getfixturevalue("s3"), f"parquet/{uuid.uuid4()}")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def any_place(request: pytest.FixtureRequest, lake: Path) -> Lake:
+    if request.param == "bucket":
+        place: Lake = request.getfixturevalue("bucket")
+        return place
+    return FolderLake(lake)
+
+
+@pytest.fixture
+def table(place: Lake) -> Iterator[Make]:
     """Give table writers: keywords go into the `TableSpec`, ``target`` into the target's options."""
     writers: list[ParquetWriter] = []
 
     def make(run_id: str = "run-1", target: dict[str, Any] | None = None, **spec: Any) -> ParquetTableWriter:
-        writer = ParquetWriter(TargetConfig(type="parquet", connection={"path": str(lake)}, options=target or {}))
+        writer = place.writer(**target or {})
         writers.append(writer)
         fields: dict[str, Any] = {"name": "orders", "namespace": "raw", "job": "job", "stream": "orders", **spec}
         made = writer.table(TableSpec(run_id=run_id, **fields))

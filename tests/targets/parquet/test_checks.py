@@ -49,7 +49,6 @@ def test_checking_a_table_tells_what_it_holds_and_changes_nothing(tmp_path):
     ("config", "message"),
     [
         pytest.param({"connection": {}}, "target.connection.path: required key is missing", id="no path"),
-        pytest.param({"connection": {"path": "s3://lake/x"}}, "s3:// is not supported", id="object store"),
         pytest.param({"connection": {"path": "x", "pth": 1}}, "unknown key, did you mean path", id="misspelt"),
         pytest.param(
             {"connection": {"path": "x"}, "options": {"compresion": "zstd"}}, "did you mean compression", id="option"

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-import json
 import threading
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from dativo_ingest.targets import parquet_manifest
-from dativo_ingest.targets.parquet import read_dataset
 from dativo_plugin_sdk import CommittedState, DataFormatError, DataNotFoundError, FencedError, InvalidConfigError
 
 ROWS = pa.record_batch({"id": [1, 2, 3], "name": ["a", None, "ü 💡"]})
+
+
+@pytest.fixture
+def place(any_place):
+    return any_place
 
 
 def load(table, request_of, batch=ROWS, *, generation=0, **spec):
@@ -21,70 +23,48 @@ def load(table, request_of, batch=ROWS, *, generation=0, **spec):
     return writer.commit(request_of(generation))
 
 
-def data_files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet*")}
-
-
-def live_files(folder: Path) -> set[str]:
-    return {file.path for file in parquet_manifest.latest(folder).files}
-
-
-def test_nothing_is_there_before_the_first_commit(table, lake):
+def test_nothing_is_there_before_the_first_commit(table, place):
     writer = table()
 
     state = writer.load_state()
 
     assert state == CommittedState()
-    assert not lake.exists()
+    assert place.all_files() == {}
 
 
-def test_rows_and_state_land_together(table, request_of, lake):
+def test_rows_and_state_land_together(table, request_of, place):
     receipt = load(table, request_of)
 
     assert (receipt.inserted, receipt.files, receipt.generation, receipt.snapshot_id) == (3, 1, 1, "1")
-    assert receipt.bytes_written == (lake / "raw/orders/run-1-0.parquet").stat().st_size
+    assert receipt.bytes_written == place.all_files()["raw/orders/run-1-0.parquet"]
     state = table().load_state()
     assert (state.generation, state.state, state.commit_id) == (1, {"version": 1, "at": 0}, "commit-0")
-    assert read_dataset(lake / "raw/orders").to_table().equals(pa.table(ROWS))
+    assert place.read().to_table().equals(pa.table(ROWS))
 
 
-def test_no_glob_sees_a_file_before_its_commit(table, lake):
-    writer = table(target={"target_file_mb": 0.0001}, buffer_bytes=1)
-    writer.open(ROWS.schema)
-    writer.write(ROWS)
-    writer.write(ROWS)
-
-    found = list(lake.rglob("*.parquet"))
-
-    assert found == []
-    assert list(lake.rglob(".*.part"))
-    writer.abort()
-    assert not list(lake.rglob(".*.part"))
-
-
-def test_append_adds_and_overwrite_replaces(table, request_of, lake):
+def test_append_adds_and_overwrite_replaces(table, request_of, place):
     load(table, request_of)
     load(table, request_of, generation=1, run_id="run-2")
 
     receipt = load(table, request_of, ROWS.slice(0, 1), generation=2, run_id="run-3", write="overwrite")
 
     assert (receipt.inserted, receipt.deleted) == (1, 6)
-    assert read_dataset(lake / "raw/orders").count_rows() == 1
-    assert data_files(lake / "raw/orders") == {"run-3-0.parquet"}
+    assert place.read().count_rows() == 1
+    assert place.data_files() == {"run-3-0.parquet"}
 
 
-def test_an_overwrite_without_rows_empties_the_table(table, request_of, lake):
+def test_an_overwrite_without_rows_empties_the_table(table, request_of, place):
     load(table, request_of)
     writer = table(run_id="run-2", write="overwrite")
     writer.open(ROWS.schema)
 
     writer.commit(request_of(1))
 
-    assert read_dataset(lake / "raw/orders").to_table().equals(ROWS.schema.empty_table())
-    assert data_files(lake / "raw/orders") == set()
+    assert place.read().to_table().equals(ROWS.schema.empty_table())
+    assert place.data_files() == set()
 
 
-def test_of_two_writers_on_one_generation_the_second_is_fenced(table, request_of, lake):
+def test_of_two_writers_on_one_generation_the_second_is_fenced(table, request_of, place):
     first, second = table(run_id="run-1"), table(run_id="run-2")
     for writer in (first, second):
         writer.open(ROWS.schema)
@@ -95,11 +75,11 @@ def test_of_two_writers_on_one_generation_the_second_is_fenced(table, request_of
         second.commit(request_of(0, "second"))
 
     second.abort()
-    assert data_files(lake / "raw/orders") == {"run-1-0.parquet"}
+    assert place.data_files() == {"run-1-0.parquet"}
     assert table().load_state().commit_id == "first"
 
 
-def test_a_commit_of_state_alone_is_fenced_too(table, request_of, lake):
+def test_a_commit_of_state_alone_is_fenced_too(table, request_of, place):
     first, second = table(run_id="run-1"), table(run_id="run-2")
     receipt = first.commit(request_of(0, "first"))
 
@@ -109,10 +89,10 @@ def test_a_commit_of_state_alone_is_fenced_too(table, request_of, lake):
     assert (receipt.inserted, receipt.files) == (0, 0)
     assert table().load_state().commit_id == "first"
     with pytest.raises(DataNotFoundError, match="no table"):
-        read_dataset(lake / "raw/orders")
+        place.read()
 
 
-def test_committing_the_same_commit_again_lands_nothing_more(table, request_of, lake):
+def test_committing_the_same_commit_again_lands_nothing_more(table, request_of, place):
     writer = table()
     writer.open(ROWS.schema)
     writer.write(ROWS)
@@ -121,10 +101,10 @@ def test_committing_the_same_commit_again_lands_nothing_more(table, request_of, 
     again = writer.commit(request_of(0))
 
     assert again.generation == 1
-    assert read_dataset(lake / "raw/orders").count_rows() == 3
+    assert place.read().count_rows() == 3
 
 
-def test_many_streams_write_one_table_and_each_keeps_its_state(table, request_of, lake):
+def test_many_streams_write_one_table_and_each_keeps_its_state(table, request_of, place):
     writers = [table(stream=f"shard_{number}") for number in range(6)]
     for writer in writers:
         writer.open(ROWS.schema)
@@ -136,21 +116,21 @@ def test_many_streams_write_one_table_and_each_keeps_its_state(table, request_of
     for thread in threads:
         thread.join()
 
-    assert read_dataset(lake / "raw/orders").count_rows() == 18
+    assert place.read().count_rows() == 18
     assert [table(stream=f"shard_{number}").load_state().generation for number in range(6)] == [1] * 6
-    assert data_files(lake / "raw/orders") == live_files(lake / "raw/orders")
+    assert place.data_files() == place.live_files()
 
 
-def test_streams_of_one_run_that_follow_each_other_never_take_each_others_file_names(table, request_of, lake):
+def test_streams_of_one_run_that_follow_each_other_never_take_each_others_file_names(table, request_of, place):
     load(table, request_of, stream="a")
 
     load(table, request_of, stream="b")
 
-    assert data_files(lake / "raw/orders") == {"run-1-0.parquet", "run-1.2-0.parquet"}
-    assert read_dataset(lake / "raw/orders").count_rows() == 6
+    assert place.data_files() == {"run-1-0.parquet", "run-1.2-0.parquet"}
+    assert place.read().count_rows() == 6
 
 
-def test_many_writers_of_one_generation_have_one_winner(table, request_of, lake):
+def test_many_writers_of_one_generation_have_one_winner(table, request_of, place):
     outcomes: list[str] = []
     barrier = threading.Barrier(6)
 
@@ -174,11 +154,11 @@ def test_many_writers_of_one_generation_have_one_winner(table, request_of, lake)
         thread.join()
 
     assert sorted(outcomes) == ["fenced"] * 5 + ["landed"]
-    assert read_dataset(lake / "raw/orders").count_rows() == 3
-    assert data_files(lake / "raw/orders") == live_files(lake / "raw/orders")
+    assert place.read().count_rows() == 3
+    assert place.data_files() == place.live_files()
 
 
-def test_a_writer_that_is_closed_without_commit_or_abort_leaves_no_file(table, request_of, lake):
+def test_a_writer_that_is_closed_without_commit_or_abort_leaves_no_file(table, request_of, place):
     load(table, request_of)
     writer = table(run_id="run-2")
     writer.open(ROWS.schema)
@@ -186,56 +166,54 @@ def test_a_writer_that_is_closed_without_commit_or_abort_leaves_no_file(table, r
     writer.abort()
     writer.abort()
 
-    assert data_files(lake / "raw/orders") == {"run-1-0.parquet"}
-    assert not list(lake.rglob("*.run"))
+    assert place.data_files() == {"run-1-0.parquet"}
+    assert place.marks() == set()
 
 
-def test_old_manifests_keep_their_number_and_history_only(table, request_of, lake):
+def test_old_manifests_keep_their_number_and_history_only(table, request_of, place):
     for generation in range(4):
         load(table, request_of, generation=generation, run_id=f"run-{generation}")
 
-    folder = lake / "raw/orders/_manifests"
-    documents = [json.loads(path.read_text()) for path in sorted(folder.iterdir())]
+    documents = place.manifests()
     assert [document["number"] for document in documents] == [1, 2, 3, 4]
     assert ["files" in document for document in documents] == [False, False, True, True]
     assert documents[0]["commit"]["commit_id"] == "commit-0"
 
 
-def test_a_reader_overtaken_by_commits_reads_the_newest_version(table, request_of, lake, monkeypatch):
-    folder = lake / "raw/orders"
+def test_a_reader_overtaken_by_commits_reads_the_newest_version(table, request_of, place, monkeypatch):
     load(table, request_of)
-    numbers = parquet_manifest.numbers
+    storage = place.storage()
+    newest = storage.newest
 
-    def overtaken(where):
-        monkeypatch.setattr(parquet_manifest, "numbers", numbers)
-        seen = numbers(where)
+    def overtaken():
+        monkeypatch.setattr(storage, "newest", newest)
+        seen = newest()
         for generation in (1, 2, 3):  # the version just seen is history by now
             load(table, request_of, generation=generation)
         return seen
 
-    monkeypatch.setattr(parquet_manifest, "numbers", overtaken)
-    manifest = parquet_manifest.latest(folder)
+    monkeypatch.setattr(storage, "newest", overtaken)
+    manifest = parquet_manifest.latest(storage)
 
     assert manifest.number == 4
 
 
-def test_a_broken_manifest_is_a_format_error_and_never_an_empty_table(table, request_of, lake):
+def test_a_broken_manifest_is_a_format_error_and_never_an_empty_table(table, request_of, place):
     load(table, request_of)
-    (lake / "raw/orders/_manifests" / f"{1:020d}.json").write_text("{")
+    place.write(f"raw/orders/_manifests/{1:020d}.json", b"{")
 
     with pytest.raises(DataFormatError, match="not a manifest"):
         table().load_state()
 
 
-def test_a_folder_of_foreign_parquet_files_is_refused(table, lake):
-    (lake / "raw/orders").mkdir(parents=True)
-    (lake / "raw/orders/other.parquet").touch()
+def test_a_folder_of_foreign_parquet_files_is_refused(table, place):
+    place.write("raw/orders/other.parquet", b"")
 
     with pytest.raises(InvalidConfigError, match=r"other\.parquet"):
         table().open(ROWS.schema)
 
 
-def test_rejected_rows_land_beside_the_table_in_the_same_commit(table, request_of, lake):
+def test_rejected_rows_land_beside_the_table_in_the_same_commit(table, request_of, place):
     writer = table()
     writer.open(ROWS.schema)
     writer.write(ROWS)
@@ -246,7 +224,7 @@ def test_rejected_rows_land_beside_the_table_in_the_same_commit(table, request_o
     later.quarantine(pa.record_batch({"rule": [5], "source": ["x.csv"]}))
     later.commit(request_of(1))
 
-    rejects = read_dataset(lake / "raw/orders__quarantine").to_table()
+    rejects = place.read("raw/orders__quarantine").to_table()
 
     assert rejects.to_pylist() == [
         {"rule": "type", "line": 7, "source": None},
@@ -260,7 +238,7 @@ def test_rejected_rows_land_beside_the_table_in_the_same_commit(table, request_o
     }
 
 
-def test_a_fenced_run_leaves_no_rejected_rows(table, request_of, lake):
+def test_a_fenced_run_leaves_no_rejected_rows(table, request_of, place):
     writer, other = table(run_id="run-1"), table(run_id="run-2")
     writer.open(ROWS.schema)
     writer.quarantine(pa.record_batch({"rule": ["type"]}))
@@ -270,4 +248,4 @@ def test_a_fenced_run_leaves_no_rejected_rows(table, request_of, lake):
         writer.commit(request_of(0, "mine"))
     writer.abort()
 
-    assert data_files(lake / "raw") == set()
+    assert place.data_files("raw") == set()

@@ -32,6 +32,21 @@ def by_row(table: pa.Table) -> list[str]:
     return sorted(map(repr, table.to_pylist()))
 
 
+def test_no_glob_sees_a_file_before_its_commit(table, lake):
+    batch = pa.record_batch({"id": [1, 2, 3]})
+    writer = table(target={"target_file_mb": 0.0001}, buffer_bytes=1)
+    writer.open(batch.schema)
+    writer.write(batch)
+    writer.write(batch)
+
+    found = list(lake.rglob("*.parquet"))
+
+    assert found == []
+    assert list(lake.rglob(".*.part"))
+    writer.abort()
+    assert not list(lake.rglob(".*.part"))
+
+
 def test_rows_lie_in_the_folder_of_their_partition_and_keep_every_column(table, request_of, lake):
     batch = pa.record_batch(
         {

@@ -23,12 +23,14 @@ from deltalake.transaction import AddAction
 from dativo_ingest.targets.delta.config import Place
 from dativo_ingest.targets.delta.data_files import DataFile, remove
 from dativo_ingest.targets.delta.failures import translated
+from dativo_ingest.targets.delta.past_commits import ROWS, STREAM, past_commits
 from dativo_ingest.targets.filesystem import make_folder, sync
 from dativo_plugin_sdk import (
     CommitRequest,
     CommittedState,
     DataFormatError,
     DativoError,
+    PastCommit,
     SchemaValidationError,
     TableSpec,
 )
@@ -166,6 +168,19 @@ class StreamLog:
             hint="restore the file; the table's history names what its commits carried",
         )
 
+    def history(self) -> list[PastCommit]:
+        """List the stream's commits, as far as the log is kept."""
+        table = load_table(self._place, self._name)
+        if table is None:
+            return []
+        newest = self.state(table)
+        with translated(f"reading the history of {self._name}", self._place.folder):
+            found = past_commits(table, self._spec.state_key)
+        return [
+            PastCommit(**{**vars(newest), "rows": commit.rows}) if commit.commit_id == newest.commit_id else commit
+            for commit in found
+        ]
+
     def write(self, state: CommittedState) -> str:
         """Keep a state that is about to be committed; give the path of its file."""
         assert state.commit_id is not None  # noqa: S101  a state to be committed has one
@@ -181,14 +196,17 @@ class StreamLog:
                 sync(folder / path)
         return path
 
-    def properties(self, state: CommittedState) -> CommitProperties:
-        """Give what a commit must carry to move the stream to ``state``."""
+    def properties(self, state: CommittedState, *, rows: int | None) -> CommitProperties:
+        """Give what a commit must carry to move the stream to ``state``; ``rows`` is None where Delta counts them."""
         assert state.commit_id is not None  # noqa: S101  a state to be committed has one
         metadata: dict[str, Any] = {
             "dativo.commit-id": state.commit_id,
             "dativo.run-id": str(state.run_id),
             "dativo.generation": str(state.generation),
+            STREAM: self._spec.state_key,
         }
+        if rows is not None:
+            metadata[ROWS] = str(rows)
         text = state.to_json()
         if len(text) <= _STATE_IN_COMMIT_BYTES:
             metadata[self._spec.state_key] = text  # for people who read the table's history

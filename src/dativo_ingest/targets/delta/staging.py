@@ -1,8 +1,9 @@
-"""Rows that wait for a merge, in a nameless file, from which the last one of each key is read."""
+"""Rows and deleted keys that wait for a merge, in a nameless file, from which the last one of each key is read."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,31 +18,51 @@ _READ_ROWS = 65_536
 
 
 class Staging:
-    """A file of rows of one schema; `close` lets go of it, and so does the end of the process, however it comes."""
+    """A file of rows of one schema; `close` lets go of it, and so does the end of the process, however it comes.
+
+    Attributes:
+        rows: How many rows and deleted keys wait.
+        deletes: Whether any of them is a deleted key.
+        gone: The column that is true for deleted keys and null for rows; `last_of_each_key` gives it if there are any.
+    """
 
     def __init__(self, schema: pa.Schema, keys: Sequence[str], *, run_id: str, memory_bytes: int) -> None:
         self.rows = 0
         self._prefix = f"dativo-{run_id}-"  # what a dead run leaves has its name
+        self.deletes = False
+        free = ("_dativo_gone" + "_" * more for more in itertools.count())
+        self.gone = next(name for name in free if name not in schema.names)
         self._schema = schema
+        # A deleted key has no values in the other columns.
+        optional = [field.with_nullable(True) for field in schema]  # noqa: FBT003  Arrow's signature
+        self._stored = pa.schema([*optional, pa.field(self.gone, pa.bool_())])
         self._keys = list(keys)
         self._memory_bytes = memory_bytes
         with translated(Path(tempfile.gettempdir())):
             self._file = tempfile.TemporaryFile(prefix=self._prefix)  # noqa: SIM115  it lives as long as this
             self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(
-                self._file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+                self._file, self._stored, options=pa.ipc.IpcWriteOptions(compression="zstd")
             )
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows."""
         assert self._writer is not None  # noqa: S101  writing ends with the first reading
         with translated(Path(tempfile.gettempdir())):
-            self._writer.write_batch(conform(batch, self._schema))
+            self._writer.write_batch(conform(batch, self._stored))
         self.rows += batch.num_rows
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go."""
+        self.deletes = True
+        self.write(keys.append_column(self.gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
 
     def last_of_each_key(self) -> pa.RecordBatchReader:
         """Read the rows again, without those that a later one of the same key replaces; may be called again."""
         self._end()
-        return pa.RecordBatchReader.from_batches(self._schema, self._last())
+        if self.deletes:
+            return pa.RecordBatchReader.from_batches(self._stored, self._last())
+        rows = (pa.RecordBatch.from_arrays(each.columns[:-1], schema=self._schema) for each in self._last())
+        return pa.RecordBatchReader.from_batches(self._schema, rows)
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""

@@ -77,6 +77,8 @@ class DeltaTableWriter(TableWriter):
         options: How it is laid out.
     """
 
+    keeps_history = True
+
     def __init__(self, spec: TableSpec, place: Place, quarantine_place: Place, options: DeltaOptions) -> None:
         self._spec = spec
         self._place = place
@@ -98,6 +100,10 @@ class DeltaTableWriter(TableWriter):
         if table is not None:
             self._quarantine.publish(state, str(table.metadata().id))
         return state
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits whose log is kept."""
+        return self._log.history()
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Find out how the table takes the rows; nothing of it is changed before the commit."""
@@ -130,16 +136,30 @@ class DeltaTableWriter(TableWriter):
         if self._files is not None:
             self._files.write(batch)
         elif self._staging is not None:
-            for key in self._spec.primary_key:
-                if batch.column(key).null_count:
-                    raise DataValidationError(
-                        f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
-                        f" {batch.num_rows} rows: they cannot be merged",
-                        hint=f"make {key} required in the contract, so that such rows are quarantined",
-                    )
+            self._require_keys(batch)
             self._staging.write(batch)
         else:
             raise InvalidConfigError("write was called before open")
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go; they wait among the rows, so that what comes last counts.
+
+        Raises:
+            DataValidationError: A key has a null.
+        """
+        if self._staging is None:
+            raise InvalidConfigError("delete was called on a table that was not opened to merge")
+        self._require_keys(keys)
+        self._staging.delete(keys)
+
+    def _require_keys(self, batch: pa.RecordBatch) -> None:
+        for key in self._spec.primary_key:
+            if batch.column(key).null_count:
+                raise DataValidationError(
+                    f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
+                    f" {batch.num_rows} rows: they cannot be merged",
+                    hint=f"make {key} required in the contract, so that such rows are quarantined",
+                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows into files of the table beside this one."""
@@ -229,9 +249,7 @@ class DeltaTableWriter(TableWriter):
                 f"{self._name}: Delta cannot merge a column with a backtick in its name: {', '.join(odd)}",
                 hint="rename it in the contract",
             )
-        return Staging(
-            incoming, self._spec.primary_key, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes
-        )
+        return Staging(incoming, self._spec.primary_key, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes)
 
     def _current(self, request: CommitRequest) -> DeltaTable | None:
         """Load the table to commit to, as long as it is this run's turn and the one its files were written for."""
@@ -283,7 +301,9 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=as_first_version(CommitProperties() if merges else self._log.properties(state)),
+            commit_properties=as_first_version(
+                CommitProperties() if merges else self._log.properties(state, rows=_rows(files))
+            ),
         )
         return not merges
 
@@ -314,10 +334,15 @@ class DeltaTableWriter(TableWriter):
 
     def _land(self, table: DeltaTable, state: CommittedState, files: Sequence[DataFile]) -> Mapping[str, int]:
         """Commit once; deltalake rebases over foreign commits, and refuses when one moved this stream."""
-        properties = self._log.properties(state)
+        properties = self._log.properties(state, rows=_rows(files))
         opened = self._opened
         if opened is not None and self._staging is not None and self._staging.rows:
-            return self._merge(table, state, self._staging)
+            version = table.version()
+            counts = self._merge(table, state, self._staging)
+            if table.version() != version:
+                return counts
+            # Keys that are deleted and not there: deltalake commits nothing, and so not the state either.
+            properties.max_commit_retries = 0  # others may add such rows meanwhile
         replaces = opened is not None and self._spec.write == "overwrite"
         schema = schema_of(table)
         deleted = 0
@@ -332,25 +357,34 @@ class DeltaTableWriter(TableWriter):
             partition_by=table.metadata().partition_columns,
             commit_properties=properties,
         )
-        return {"deleted": deleted}
+        return {"inserted": 0, "updated": 0, "deleted": deleted}
 
     def _merge(self, table: DeltaTable, state: CommittedState, staging: Staging) -> Mapping[str, int]:
         same = " AND ".join(f"old.{_quoted(key)} = new.{_quoted(key)}" for key in self._spec.primary_key)
         compression: Any = _CODECS.get(self._options.compression, self._options.compression.upper())
-        found = (
-            table.merge(
-                staging.last_of_each_key(),
-                same,
-                source_alias="new",
-                target_alias="old",
-                writer_properties=WriterProperties(compression=compression),
-                commit_properties=self._log.properties(state),
-            )
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
+        merge = table.merge(
+            staging.last_of_each_key(),
+            same,
+            source_alias="new",
+            target_alias="old",
+            writer_properties=WriterProperties(compression=compression),
+            commit_properties=self._log.properties(state, rows=None),
         )
-        return {"inserted": found["num_target_rows_inserted"], "updated": found["num_target_rows_updated"]}
+        if staging.deletes:
+            stays = f"new.{_quoted(staging.gone)} IS NULL"
+            merge = (
+                merge.when_matched_delete(f"new.{_quoted(staging.gone)}")
+                .when_matched_update_all(stays, except_cols=[staging.gone])
+                .when_not_matched_insert_all(stays, except_cols=[staging.gone])
+            )
+        else:
+            merge = merge.when_matched_update_all().when_not_matched_insert_all()
+        found = merge.execute()
+        return {
+            "inserted": found["num_target_rows_inserted"],
+            "updated": found["num_target_rows_updated"],
+            "deleted": found["num_target_rows_deleted"],
+        }
 
     def _look_again(self, request: CommitRequest, error: Exception) -> bool:
         """Find out what became of a commit that failed: True where it landed, False where it may be tried again.
@@ -399,7 +433,7 @@ class DeltaTableWriter(TableWriter):
         return Receipt(
             commit_id=request.commit_id,
             generation=request.expected_generation + 1,
-            inserted=counts.get("inserted") if merged else sum(file.rows for file in files),
+            inserted=counts.get("inserted") if merged else _rows(files),
             updated=counts.get("updated") if merged else 0,
             deleted=counts.get("deleted", 0),
             bytes_written=sum(file.size_bytes for file in files),
@@ -410,6 +444,10 @@ class DeltaTableWriter(TableWriter):
 def _exists_already(error: Exception) -> bool:
     """Say whether creating the table failed because somebody else was first."""
     return "already exists" in str(error)
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)
 
 
 def _quoted(name: str) -> str:

@@ -2,12 +2,17 @@
 
 Of ``buffer_bytes``, a part is rows waiting for their partitions to be told apart, a part is rows of each partition
 waiting for enough company to be a row group, and the rest is room for sorting and encoding the group that is written.
+
+Rows that come partition by partition go to their files at once. Where so many partitions come mixed that none of them
+gets large enough in memory, all of them wait on disk instead, and each is written as one file in the end: a thousand
+partitions take no more memory than two, and no more files.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +21,8 @@ import pyarrow as pa
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_ingest.targets.iceberg.grouping import Partitioner, PartitionValues
 from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions, ParquetFile
+from dativo_ingest.targets.parquet_encoding import dictionary_paths, is_sample
+from dativo_ingest.targets.spill import Spill
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
 MAX_OPEN_FILES = 64
 """How many partitions may have a file open at once."""
 _MAX_ROW_GROUP_BYTES = 64 * 2**20
+SPILL_BYTES = 4 * 2**30
+"""How much Arrow data may wait on disk; with more, a file of every partition is written, and it begins anew."""
 _ARRAY_BYTES = 192
 """About what a small array takes beside its values: padding of its buffers, and its objects."""
 
@@ -35,17 +44,27 @@ _ARRAY_BYTES = 192
 class _Buffer:
     """Rows of one partition that are not in a file yet."""
 
-    batches: list[pa.RecordBatch] = field(default_factory=list)
     size_bytes: int = 0
+    last_round: int = 0
+    """The latest time of telling rows apart that brought some."""
+    _own: list[pa.RecordBatch] = field(default_factory=list)
+    _shared: list[pa.RecordBatch] = field(default_factory=list)
+    """The latest rows: their memory is a part of other partitions'."""
 
     def add(self, batch: pa.RecordBatch) -> int:
         size_bytes = batch.nbytes + _ARRAY_BYTES * batch.num_columns
-        self.batches.append(batch)
+        self._shared.append(batch)
         self.size_bytes += size_bytes
         return size_bytes
 
+    def detach(self) -> None:
+        """Copy what is shared, so that the others' memory can go when they do."""
+        if self._shared:
+            self._own.append(pa.concat_batches(self._shared))  # type: ignore[attr-defined]  # the stubs lack it
+            self._shared.clear()
+
     def take(self) -> list[pa.RecordBatch]:
-        batches, self.batches, self.size_bytes = self.batches, [], 0
+        batches, self._own, self._shared, self.size_bytes = [*self._own, *self._shared], [], [], 0
         return batches
 
 
@@ -86,7 +105,8 @@ class DataFiles:
         self._partitioner = partitioner
         self._sort = sort
         self._target_bytes = target_bytes
-        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // 4))
+        share = 2 if partitioner is None and sort is None else 4  # what is sorted or told apart is there twice
+        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // share))
         self._mixed_limit_bytes = max(1, buffer_bytes // 8)
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
         self._open_limit_bytes = buffer_bytes // 4
@@ -95,7 +115,10 @@ class DataFiles:
         self._mixed = _Buffer()
         self._parts: dict[PartitionValues, _Buffer] = {}
         self._parts_bytes = 0
-        self._open: dict[PartitionValues, ParquetFile] = {}
+        self._round = 0
+        self._spill: Spill[PartitionValues] | None = None
+        self._dictionaries: Sequence[str] | None = None
+        self._open: dict[PartitionValues, ParquetFile] = {}  # in the order of their last use
         self._finished: list[DataFile] = []
         self.paths: list[str] = []
         self.rows = 0
@@ -121,6 +144,7 @@ class DataFiles:
         """Write what waits, close all files and describe them; may be called again for the same answer."""
         if self._partitioner is not None:
             self._tell_apart(self._partitioner)
+        self._drain()
         for values in list(self._parts):
             self._flush(values)
         for values in list(self._open):
@@ -132,6 +156,7 @@ class DataFiles:
         for file in self._open.values():
             file.discard()
         self._open.clear()
+        self._let_go_of_spill()
         self._parts.clear()
         self._mixed.take()
         self._parts_bytes = 0
@@ -146,60 +171,123 @@ class DataFiles:
         batches = self._mixed.take()
         if not batches:
             return
-        batch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
+        batch = pa.concat_batches(batches) if len(batches) > 1 else batches[0]  # type: ignore[attr-defined]  # the stubs lack it
         batches.clear()
+        self._round += 1
         with translated("partitioning rows"):
             for values, rows in partitioner.split(batch):
                 self._add(values, rows)
         while self._parts_bytes > self._parts_limit_bytes:
-            self._flush(max(self._parts, key=lambda each: self._parts[each].size_bytes))
+            self._make_room()
 
     def _add(self, values: PartitionValues, batch: pa.RecordBatch) -> None:
-        self._parts_bytes += self._parts.setdefault(values, _Buffer()).add(batch)
+        part = self._parts.setdefault(values, _Buffer())
+        part.last_round = self._round
+        self._parts_bytes += part.add(batch)
+
+    def _make_room(self) -> None:
+        """Write the partitions that are worth a row group; where none is, let all of them wait on disk."""
+        ripe = [values for values, part in self._parts.items() if self._is_ripe(part)]
+        for values in ripe:
+            self._flush(values)
+        if ripe:
+            for part in self._parts.values():
+                part.detach()
+            return
+        for values, part in self._parts.items():
+            batches = part.take()
+            if self._spill is None:
+                self._spill = Spill(batches[0].schema)
+            self._spill.add(values, batches)
+        self._parts.clear()
+        self._parts_bytes = 0
+        if self._spill is not None and self._spill.size_bytes >= SPILL_BYTES:
+            self._drain()
+
+    def _is_ripe(self, part: _Buffer) -> bool:
+        """Say whether a partition is worth a row group: has half of one, or gets no more rows and is not tiny."""
+        if part.last_round == self._round:
+            return 2 * part.size_bytes >= self._row_group_bytes
+        return 32 * part.size_bytes >= self._row_group_bytes
+
+    def _drain(self) -> None:
+        """Write what waits on disk, a file of every partition after the other."""
+        spill = self._spill
+        if spill is None:
+            return
+        for values in spill.groups:
+            self._write(values, itertools.chain(spill.read(values), self._taken(values)))
+            self._close(values)
+        self._let_go_of_spill()
+
+    def _let_go_of_spill(self) -> None:
+        if self._spill is not None:
+            self._spill.close()
+            self._spill = None
 
     def _flush(self, values: PartitionValues) -> None:
+        """Write what a partition has in memory."""
+        self._write(values, self._taken(values))
+        self._close_some(but=values)
+
+    def _taken(self, values: PartitionValues) -> Iterator[pa.RecordBatch]:
+        part = self._parts.pop(values, None)
+        if part is not None:
+            self._parts_bytes -= part.size_bytes
+            yield from part.take()
+
+    def _write(self, values: PartitionValues, batches: Iterable[pa.RecordBatch]) -> None:
         """Write a partition's rows as row groups; its file is closed when it is large enough."""
-        buffer = self._parts.pop(values)
-        self._parts_bytes -= buffer.size_bytes
-        batches = buffer.take()
-        if not batches:
-            return
         for table in self._row_groups(batches):
-            file = self._file(values)
+            file = self._file(values, table)
             ordered = self._sort(table) if self._sort is not None else table
             file.write(self._log.note(file.path, ordered) if self._log is not None else ordered)
             if file.size_bytes >= self._target_bytes:
                 self._close(values)
-        self._close_some(but=values)
 
-    def _row_groups(self, batches: list[pa.RecordBatch]) -> Iterator[pa.Table]:
+    def _row_groups(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         """Cut rows into tables of at most a row group's bytes; a single batch may be larger."""
-        start, size_bytes = 0, 0
-        for index, batch in enumerate(batches):
-            size_bytes += batch.nbytes
-            if size_bytes >= self._row_group_bytes or index == len(batches) - 1:
-                yield pa.Table.from_batches(batches[start : index + 1])
-                start, size_bytes = index + 1, 0
+        waiting = _Buffer()
+        for batch in batches:
+            if waiting.size_bytes and waiting.size_bytes + batch.nbytes > self._row_group_bytes:
+                yield pa.Table.from_batches(waiting.take())
+            waiting.add(batch)
+        if waiting.size_bytes:
+            yield pa.Table.from_batches(waiting.take())
 
-    def _file(self, values: PartitionValues) -> ParquetFile:
-        file = self._open.get(values)
+    def _file(self, values: PartitionValues, table: pa.Table) -> ParquetFile:
+        file = self._open.pop(values, None)
         if file is None:
             folder = self._partitioner.path(values) if self._partitioner is not None else ""
             path = self._name(folder)
             self.paths.append(path)
-            file = self._open[values] = ParquetFile(self._io, path, self._shape.arrow, self._options, values)
+            file = ParquetFile(
+                self._io, path, self._shape.arrow, self._options, values, dictionaries=self._dictionaries_for(table)
+            )
+        self._open[values] = file
         return file
 
+    def _dictionaries_for(self, table: pa.Table) -> Sequence[str]:
+        """Decide once for the whole run which columns have dictionaries, as soon as there are rows enough."""
+        if self._dictionaries is not None:
+            return self._dictionaries
+        found = dictionary_paths(table)
+        if is_sample(table):
+            self._dictionaries = found
+        return found
+
     def _close_some(self, but: PartitionValues) -> None:
-        """Close files until what they hold is within its share, the largest first: it is nearest to its target."""
-        others = sorted((each for each in self._open if each != but), key=lambda each: self._open[each].size_bytes)
+        """Close files until what they hold is within its share, the one first that was not used for longest."""
         held_bytes = sum(file.held_bytes + self._stream_bytes for file in self._open.values())
-        while others and (held_bytes > self._open_limit_bytes or len(self._open) > MAX_OPEN_FILES):
-            largest = others.pop()
-            held_bytes -= self._open[largest].held_bytes + self._stream_bytes
-            self._close(largest)
+        for values in [each for each in self._open if each != but]:
+            if held_bytes <= self._open_limit_bytes and len(self._open) <= MAX_OPEN_FILES:
+                break
+            held_bytes -= self._open[values].held_bytes + self._stream_bytes
+            self._close(values)
 
     def _close(self, values: PartitionValues) -> None:
+        if values not in self._open:
+            return
         # It stays in the list of open files until it is finished, so that a failure leaves it to be discarded.
         self._finished.append(self._open[values].finish())
         del self._open[values]

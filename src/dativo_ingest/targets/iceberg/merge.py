@@ -1,8 +1,9 @@
 """Merging by key: what one run wrote replaces the rows of its keys, with position deletes instead of new files.
 
 The rows of a run go to data files as they come. When the run commits, its earlier rows of a key give way to the last
-one; then the key columns of the table's files that may hold such keys are read, and what matches is deleted by its
-position. A file of which the run deletes a large part is written anew instead. All of it lands as one snapshot.
+one, or to none where the key was deleted after them; then the key columns of the table's files that may hold such keys
+are read, and what matches is deleted by its position. A file of which the run deletes a large part is written anew
+instead. All of it lands as one snapshot.
 
 That snapshot is right only for the files it was made for. `_Unchanged` says so again before each new try of a commit:
 where somebody has rewritten a file, deleted from it, or added one that may hold our keys, the work is done again.
@@ -49,7 +50,7 @@ class MergeConflictError(ValidationException):
 
 @dataclass(frozen=True)
 class _Own:
-    """What the run itself wrote, each key once."""
+    """What the run itself wrote, each key once, and the keys that it wrote or deleted."""
 
     files: Sequence[DataFile]
     deletes: Sequence[DataFile]
@@ -118,14 +119,15 @@ class Merge:
         if table is not None and own.keys.size:
             tasks = _live_files(table)
         planned = self._changes(list(tasks.values()), own.keys)
-        updated = pc.count_distinct(pa.chunked_array(planned.matched, pa.int64())).as_py()
+        updated, deleted = own.keys.count(pa.chunked_array(planned.matched, pa.int64()))
         return Delta(
             files=[*own.files, *planned.files],
             deletes=[*own.deletes, *planned.deletes],
             removed=frozenset(planned.removed),
             still_fits=_Unchanged(frozenset(tasks), planned.touched, own.keys),
-            inserted=own.keys.size - updated,
+            inserted=own.keys.written - updated,
             updated=updated,
+            deleted=deleted,
         )
 
     def discard(self) -> None:
@@ -176,7 +178,7 @@ class Merge:
         return planned
 
     def _find(self, task: FileScanTask, keys: KeySet) -> tuple[Matches, pa.Array[Any]]:
-        """Find the live rows of a file that the run replaces; with them, those that were deleted before."""
+        """Find the live rows of a file that the run replaces or deletes; with them, those that were deleted before."""
         path = task.file.file_path
         none = pa.array([], pa.int64())
         if path not in self._known:
@@ -246,7 +248,7 @@ class _Unchanged:
     Attributes:
         files: The data files that were there.
         touched: Those with rows that go, each with the files that delete from it.
-        keys: The keys that the run wrote.
+        keys: The keys that the run wrote or deleted.
     """
 
     files: frozenset[str]

@@ -2,6 +2,7 @@
 
 Only keys are kept in memory, never rows: a row goes to its data file at once, and what this module notes of it is its
 key and its number in the order of writing. Files and positions follow from the order in which row groups were written.
+A key that is deleted has a number in that order too, so that what came last counts.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class KeyLog:
         self._names = [str(index) for index in range(len(columns))]
         self._groups: list[tuple[str, int]] = []
         self._noted: list[pa.Table] = []
+        self._deleted: list[pa.Table] = []
         self._rows = 0
 
     def number(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -163,20 +165,25 @@ class KeyLog:
         self._groups.append((path, table.num_rows))
         return table.drop_columns([_ORDER])
 
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Note keys whose rows go, those that were written before and those of the table."""
+        start, self._rows = self._rows, self._rows + keys.num_rows
+        columns = [each.plain(pa.chunked_array([keys.column(each.name)])) for each in self.columns]
+        self._deleted.append(pa.table([*columns, numbers(start, self._rows)], names=[*self._names, _ORDER]))
+
     def settle(self) -> tuple[KeySet, Mapping[str, pa.Array[Any]]]:
-        """Give the distinct keys, and by file the positions of rows that a later row of their key replaces."""
-        if not self._noted:
-            columns = zip(self._names, self.columns, strict=True)
-            return KeySet(
-                self.columns, pa.schema([(name, each.plain_type) for name, each in columns]).empty_table()
-            ), {}
-        noted = pa.concat_tables(self._noted)
-        self._noted = []
-        last = noted.group_by(self._names).aggregate([(_ORDER, "max")])
-        keys = KeySet(self.columns, last.select(self._names))
-        if last.num_rows == noted.num_rows:
+        """Give the distinct keys, and by file the positions of rows that are replaced or deleted after them."""
+        columns = zip(self._names, self.columns, strict=True)
+        none = pa.schema([*((name, each.plain_type) for name, each in columns), (_ORDER, pa.int64())]).empty_table()
+        noted, deleted = pa.concat_tables([none, *self._noted]), pa.concat_tables([none, *self._deleted])
+        self._noted, self._deleted = [], []
+        last = pa.concat_tables([noted, deleted]).group_by(self._names).aggregate([(_ORDER, "max")])
+        orders = last.column(f"{_ORDER}_max").combine_chunks()
+        gone: Any = pc.is_in(orders, value_set=deleted.column(_ORDER).combine_chunks())
+        keys = KeySet(self.columns, last.select(self._names), gone)
+        if last.num_rows == noted.num_rows + deleted.num_rows:
             return keys, {}
-        dead = pc.invert(pc.is_in(noted.column(_ORDER), value_set=last.column(f"{_ORDER}_max").combine_chunks()))
+        dead = pc.invert(pc.is_in(noted.column(_ORDER), value_set=orders))
         found: dict[str, list[pa.Array[Any]]] = {}
         lengths: dict[str, int] = {}
         start = 0
@@ -191,7 +198,7 @@ class KeyLog:
 
 @dataclass(frozen=True)
 class Matches:
-    """Rows of one data file whose keys the run has written: where they are, and the numbers of their keys."""
+    """Rows of one data file whose keys the run has written or deleted: where they are, and the keys' numbers."""
 
     positions: pa.Array[Any]
     keys: pa.Array[Any]
@@ -203,13 +210,22 @@ class KeySet:
     Args:
         columns: The columns of the key.
         keys: Their plain values, a row a key, in columns called by their numbers.
+        gone: Which of them the run deleted in the end.
     """
 
-    def __init__(self, columns: Sequence[KeyColumn], keys: pa.Table) -> None:
+    def __init__(self, columns: Sequence[KeyColumn], keys: pa.Table, gone: pa.BooleanArray) -> None:
         self._columns = columns
         self._keys = [column.combine_chunks() for column in keys.columns]
         self._transformed: dict[tuple[int, int], Any] = {}
+        self._gone = gone
         self.size = keys.num_rows
+        self.written = self.size - gone.true_count
+
+    def count(self, numbers_of_keys: pa.ChunkedArray[Any]) -> tuple[int, int]:
+        """Say how many keys rows are replaced of, and how many rows are deleted, where a row of each number goes."""
+        gone: Any = self._gone.take(numbers_of_keys.combine_chunks())
+        kept: Any = numbers_of_keys.filter(pc.invert(gone))
+        return int(pc.count_distinct(kept).as_py()), gone.true_count
 
     def possible(self, file: DataFile, spec: PartitionSpec) -> Any:
         """Give the numbers of the keys that a file may hold, by its partition and its bounds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,18 @@ class ParquetFile:
         arrow_schema: The schema of its row groups, with field ids.
         options: How it is written.
         partition: The partition that all of its rows belong to.
+        dictionaries: Paths of the columns that are written with dictionaries.
     """
 
-    def __init__(
-        self, io: FileIO, path: str, arrow_schema: pa.Schema, options: FileFormatOptions, partition: tuple[Any, ...]
+    def __init__(  # noqa: PLR0913  what a file consists of
+        self,
+        io: FileIO,
+        path: str,
+        arrow_schema: pa.Schema,
+        options: FileFormatOptions,
+        partition: tuple[Any, ...],
+        *,
+        dictionaries: Sequence[str],
     ) -> None:
         self.path = path
         self.size_bytes = 0
@@ -105,6 +113,7 @@ class ParquetFile:
                 stream,
                 arrow_schema,
                 compression=options.codec,
+                use_dictionary=list(dictionaries),  # type: ignore[arg-type]  # the stubs lack the list
                 store_decimal_as_integer=True,  # Iceberg spec, Appendix A: decimals of up to 18 digits are integers
                 write_page_index=False,
             )

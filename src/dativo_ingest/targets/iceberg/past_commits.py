@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 STREAM = "dativo.stream"
 """The summary's property that names the stream, by its state's key."""
+ROWS = "dativo.rows"
+"""The summary's property that says how many rows came: ``added-records`` counts those that a merge wrote anew, too."""
 
 
 def past_commits(metadata: TableMetadata, state_key: str) -> list[PastCommit]:
@@ -44,5 +46,5 @@ def _commit(snapshot: Snapshot, state_key: str) -> PastCommit | None:
         run_id=summary["dativo.run-id"],
         committed_at=state.committed_at or committed_at,
         quarantine=state.quarantine,
-        rows=int(summary.get("added-records", 0)),
+        rows=int(summary.get(ROWS, summary.get("added-records", 0))),
     )

@@ -24,7 +24,12 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AssertDefaultSpecId
-from pyiceberg.table.update.snapshot import _FastAppendFiles, _MergeAppendFiles, _SnapshotProducer
+from pyiceberg.table.update.snapshot import (
+    _FastAppendFiles,
+    _ManifestMergeManager,
+    _MergeAppendFiles,
+    _SnapshotProducer,
+)
 from pyiceberg.utils.properties import property_as_bool
 
 if TYPE_CHECKING:
@@ -47,6 +52,7 @@ class Delta:
         still_fits: Raises a `ValidationException` where a table has moved on so that this is not right any more.
         inserted: How many keys are new.
         updated: How many were there.
+        deleted: How many rows go that no other replaces.
     """
 
     files: Sequence[DataFile]
@@ -55,9 +61,12 @@ class Delta:
     still_fits: Callable[[Table], None]
     inserted: int
     updated: int
+    deleted: int = 0
 
 
 MERGE_MANIFESTS = "commit.manifest-merge.enabled"
+MANIFEST_BYTES = "commit.manifest.target-size-bytes"
+MANIFEST_BYTES_DEFAULT = 8 * 2**20
 
 
 class FenceBrokenError(ValidationException):
@@ -181,6 +190,7 @@ class FencedRowDelta(_Fenced, _SnapshotProducer["FencedRowDelta"]):
 
     def _existing_manifests(self) -> list[ManifestFile]:
         kept = []
+        gone: dict[int, list[ManifestEntry]] = {}
         for manifest in self._parents():
             if not (manifest.has_added_files() or manifest.has_existing_files()):
                 continue
@@ -193,14 +203,14 @@ class FencedRowDelta(_Fenced, _SnapshotProducer["FencedRowDelta"]):
                 for entry in entries
                 if not self._removed(entry)
             ]
-            gone = [
-                _with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id)
-                for entry in filter(self._removed, entries)
-                if manifest.content == ManifestContent.DELETES  # data files: `_deleted_entries`
-            ]
-            if left or gone:
-                kept.append(self._write(manifest.content, manifest.partition_spec_id, [*left, *gone]))
-        return kept
+            if left:
+                kept.append(self._write(manifest.content, manifest.partition_spec_id, left))
+            if manifest.content == ManifestContent.DELETES:  # data files: `_deleted_entries`
+                gone.setdefault(manifest.partition_spec_id, []).extend(
+                    _with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id)
+                    for entry in filter(self._removed, entries)
+                )
+        return kept + [self._write(ManifestContent.DELETES, spec_id, entries) for spec_id, entries in gone.items()]
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         """Put the manifests of the new delete files before the others."""
@@ -240,10 +250,43 @@ class FencedRowDelta(_Fenced, _SnapshotProducer["FencedRowDelta"]):
         for file in self._deleted_data_files:
             collector.remove_file(file, schema, specs[file.spec_id])
         before = metadata.snapshot_by_id(self._parent_snapshot_id) if self._parent_snapshot_id is not None else None
-        return update_snapshot_summaries(
-            Summary(operation=self._operation, **collector.build(), **(snapshot_properties or {})),
+        # pyiceberg's totals know no compaction, which adds up as an overwrite does.
+        operation = Operation.OVERWRITE if self._operation == Operation.REPLACE else self._operation
+        summary = update_snapshot_summaries(
+            Summary(operation=operation, **collector.build(), **(snapshot_properties or {})),
             before.summary if before is not None else None,
         )
+        return Summary(operation=self._operation, **summary.additional_properties)
+
+
+class FencedCompaction(FencedRowDelta):
+    """Puts files in the place of others that hold the same rows, and few manifests in the place of many."""
+
+    min_manifests: int
+    manifests: Sequence[ManifestFile] = ()
+    """Those of the last try, without those that only say what is gone."""
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        manifests = self._merged(super()._process_manifests(manifests))
+        self.manifests = [each for each in manifests if each.has_added_files() or each.has_existing_files()]
+        return manifests
+
+    def _merged(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        data = [each for each in manifests if each.content == ManifestContent.DATA]
+        if len(data) < self.min_manifests:
+            return manifests
+        size_bytes = manifest_target_bytes(self._transaction.table_metadata.properties)
+        merged = _ManifestMergeManager(size_bytes, 1, merge_enabled=True, snapshot_producer=self).merge_manifests(data)
+        # What this try wrote and then put together with others goes when the commit has landed.
+        of_no_use = {each.manifest_path for each in data} - {each.manifest_path for each in merged}
+        self._uncommitted_manifests += [path for path in self._written_manifests if path in of_no_use]
+        self._written_manifests = [path for path in self._written_manifests if path not in of_no_use]
+        return [*merged, *(each for each in manifests if each.content == ManifestContent.DELETES)]
+
+
+def manifest_target_bytes(properties: Mapping[str, str]) -> int:
+    """Say how large a manifest of a table should get."""
+    return int(properties.get(MANIFEST_BYTES, MANIFEST_BYTES_DEFAULT))
 
 
 def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
@@ -254,6 +297,33 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
         file_sequence_number=entry.file_sequence_number,
         data_file=entry.data_file,
     )
+
+
+def stage_compaction(
+    transaction: Transaction, delta: Delta, *, fence: Fence, min_manifests: int, summary: Mapping[str, str]
+) -> FencedCompaction:
+    """Put a fenced snapshot into a transaction that changes the files of a table and none of its rows.
+
+    Args:
+        transaction: The transaction.
+        delta: What goes and what comes.
+        fence: Asked before each new try.
+        min_manifests: So many manifests are put together.
+        summary: Properties of the snapshot.
+    """
+    producer = FencedCompaction(
+        operation=Operation.REPLACE,
+        transaction=transaction,
+        io=transaction._table.io,  # noqa: SLF001
+        snapshot_properties=dict(summary),
+    )
+    producer.fence = fence
+    producer.delta = delta
+    producer.min_manifests = min_manifests
+    for file in delta.files:
+        producer.append_data_file(file)
+    producer.commit()
+    return producer
 
 
 Producer: TypeAlias = FencedAppend | FencedMergeAppend | FencedReplace | FencedRowDelta
@@ -268,8 +338,11 @@ def stage_delta(transaction: Transaction, delta: Delta, *, fence: Fence, summary
         fence: Asked before each new try.
         summary: Properties of the snapshot.
     """
+    operation = Operation.APPEND
+    if delta.deletes or delta.removed:
+        operation = Operation.OVERWRITE if delta.files else Operation.DELETE
     producer = FencedRowDelta(
-        operation=Operation.OVERWRITE if delta.deletes or delta.removed else Operation.APPEND,
+        operation=operation,
         transaction=transaction,
         io=transaction._table.io,  # noqa: SLF001
         snapshot_properties=dict(summary),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
 from dativo_ingest.targets.iceberg import layout
@@ -14,9 +15,10 @@ from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table,
 from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
+from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
-from dativo_ingest.targets.iceberg.past_commits import STREAM, past_commits
+from dativo_ingest.targets.iceberg.past_commits import ROWS, STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
     RUN_ID,
     Delta,
@@ -42,7 +44,6 @@ from dativo_plugin_sdk import (
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, PastCommit, Receipt, TableSpec, TableWriter
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table, Transaction
@@ -79,6 +80,14 @@ class _Existing:
     changes: UpdatesAndRequirements
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """Where keys are noted, and how those of deleted rows become what the table has."""
+
+    log: KeyLog
+    shape: FileSchema
+
+
 _Opened: TypeAlias = _Created | _Existing
 
 
@@ -91,6 +100,8 @@ class IcebergTable(TableWriter):
         options: How the table is laid out.
     """
 
+    keeps_history = True
+
     def __init__(self, connection: Connection, spec: TableSpec, options: IcebergOptions) -> None:
         self._connection = connection
         self._spec = spec
@@ -102,6 +113,7 @@ class IcebergTable(TableWriter):
         self._files: DataFiles | None = None
         self._rejected: DataFiles | None = None
         self._merge: Merge | None = None
+        self._keys: _Keys | None = None
         self._keep_files = False  # set while a commit may have landed: its files are the table's then
 
     def load_state(self) -> CommittedState:
@@ -113,8 +125,6 @@ class IcebergTable(TableWriter):
         state = self._state_of(table.metadata)
         self._quarantine().publish(state, str(table.metadata.table_uuid))
         return state
-
-    keeps_history = True
 
     def history(self) -> Sequence[CommittedState]:
         """List the commits that the snapshots tell of: the current one and those before it that are not expired."""
@@ -146,6 +156,8 @@ class IcebergTable(TableWriter):
                 metadata, io, schema, self._options, run_id=run_id, buffer_bytes=buffer_bytes, log=log
             )
         if log is not None:
+            keys = pa.schema([schema.field(name) for name in self._spec.primary_key])
+            self._keys = _Keys(log, FileSchema.of(keys, metadata.schema()))
             self._merge = Merge(log, metadata, io, self._options, run_id=run_id, buffer_bytes=buffer_bytes)
         return said
 
@@ -174,6 +186,16 @@ class IcebergTable(TableWriter):
         if self._merge is not None:
             require_keys(batch, self._spec.primary_key, self._name)
         self._files.write(batch)
+
+    def delete(self, keys: pa.RecordBatch) -> None:
+        """Take keys whose rows go.
+
+        Raises:
+            DataValidationError: A key has a null, or a value that Iceberg cannot hold.
+        """
+        assert self._keys is not None, "delete() without a merge"  # noqa: S101  the engine's order of calls
+        require_keys(keys, self._spec.primary_key, self._name)
+        self._keys.log.delete(self._keys.shape.convert(keys.select(list(self._spec.primary_key))))
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows."""
@@ -384,6 +406,7 @@ class IcebergTable(TableWriter):
             RUN_ID: self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
             STREAM: self._spec.state_key,
+            ROWS: str(_rows(files)),
         }
         if len(state) <= _STATE_IN_SUMMARY_BYTES:
             summary[self._spec.state_key] = state
@@ -453,13 +476,18 @@ class IcebergTable(TableWriter):
             quarantine.publish(state, str(table.metadata.table_uuid), rejected)
 
 
+def _rows(files: Sequence[DataFile] | Delta) -> int:
+    """Count the rows that came; a merge's files may hold others that it wrote anew."""
+    return files.inserted + files.updated if isinstance(files, Delta) else sum(file.record_count for file in files)
+
+
 def _receipt(request: CommitRequest, producer: Producer, files: Sequence[DataFile], *, replaced: bool) -> Receipt:
     removed = producer.removed_rows if hasattr(producer, "removed_rows") else 0
     return Receipt(
         commit_id=request.commit_id,
         generation=request.expected_generation + 1,
         snapshot_id=str(producer.snapshot_id),
-        inserted=sum(file.record_count for file in files),
+        inserted=_rows(files),
         updated=0,
         deleted=removed if replaced else 0,
         bytes_written=sum(file.file_size_in_bytes for file in files),
@@ -475,7 +503,7 @@ def _merged(request: CommitRequest, producer: Producer, delta: Delta) -> Receipt
         snapshot_id=str(producer.snapshot_id),
         inserted=delta.inserted,
         updated=delta.updated,
-        deleted=0,
+        deleted=delta.deleted,
         bytes_written=sum(file.file_size_in_bytes for file in written),
         files=len(written),
     )

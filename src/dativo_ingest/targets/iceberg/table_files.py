@@ -11,7 +11,7 @@ from pyiceberg.table.locations import load_location_provider
 from dativo_ingest.targets.iceberg.config import STREAM_BUFFER
 from dativo_ingest.targets.iceberg.data_files import DataFiles
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
-from dativo_ingest.targets.iceberg.grouping import Partitioner
+from dativo_ingest.targets.iceberg.grouping import OnePartition, Partitioner
 from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions
 from dativo_ingest.targets.iceberg.sorting import Sorter
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from pyiceberg.io import FileIO
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
     from pyiceberg.table.metadata import TableMetadata
 
     from dativo_ingest.targets.iceberg.config import IcebergOptions
+    from dativo_ingest.targets.iceberg.grouping import PartitionValues
     from dativo_ingest.targets.iceberg.merge_keys import KeyLog
 
 COMPRESSION = "write.parquet.compression-codec"
@@ -77,6 +80,8 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
     run_id: str,
     buffer_bytes: int,
     log: KeyLog | None = None,
+    partition: PartitionValues | None = None,
+    target_bytes: int | None = None,
 ) -> DataFiles:
     """Make ready to write rows of the schema ``incoming`` into files of a table.
 
@@ -88,6 +93,8 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         run_id: Begins the names of the files.
         buffer_bytes: How much Arrow data may wait to be written.
         log: Takes note of the rows' keys and places.
+        partition: The one that all rows are known to belong to; None where they have to be told apart.
+        target_bytes: About how large a file gets; None takes what the job or the table says.
     """
     schema, spec = metadata.schema(), metadata.spec()
     order = metadata.sort_order_by_id(metadata.default_sort_order_id)
@@ -96,16 +103,23 @@ def open_files(  # noqa: PLR0913  what a table's files depend on
         name=namer(metadata, run_id),
         shape=FileSchema.of(incoming, schema),
         options=format_options(metadata, options),
-        partitioner=None if spec.is_unpartitioned() else Partitioner(spec, schema),
+        partitioner=_partitioner(spec, schema, partition),
         sort=Sorter(order, schema) if order is not None and Sorter.can_sort(order) else None,
         buffer_bytes=buffer_bytes,
-        target_bytes=_target_bytes(metadata.properties, options),
+        target_bytes=target_bytes or target_file_bytes(metadata.properties, options),
         stream_bytes=_STREAM_BYTES if metadata.location.startswith(("file:", "/")) else _UPLOAD_BYTES,
         log=log,
     )
 
 
-def _target_bytes(properties: Mapping[str, str], options: IcebergOptions) -> int:
+def _partitioner(spec: PartitionSpec, schema: Schema, partition: PartitionValues | None) -> Partitioner | None:
+    if spec.is_unpartitioned():
+        return None
+    return Partitioner(spec, schema) if partition is None else OnePartition(spec, schema, partition)
+
+
+def target_file_bytes(properties: Mapping[str, str], options: IcebergOptions) -> int:
+    """Say about how large a data file of a table gets; what a job says goes before what the table says."""
     if options.target_file_mb is not None:
         return options.target_file_mb * _MIB
     return int(properties.get(TARGET_FILE_BYTES, DEFAULT_TARGET_FILE_MB * _MIB))

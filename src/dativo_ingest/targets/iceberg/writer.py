@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dativo_ingest.targets.iceberg.checks import Checks
 from dativo_ingest.targets.iceberg.config import parse_config, parse_options
-from dativo_plugin_sdk import TargetConfig
+from dativo_plugin_sdk import TableCare, TargetConfig
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.tables import Delivery, StreamWriter, TableSpec, TableWriter, WriteMode
 
@@ -28,6 +28,7 @@ class IcebergWriter(StreamWriter):
 
     delivery: ClassVar[Delivery] = "exactly_once"
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite", "merge"})
+    deletes_rows: ClassVar[bool] = True
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)
@@ -43,6 +44,12 @@ class IcebergWriter(StreamWriter):
         from dativo_ingest.targets.iceberg.table import IcebergTable  # noqa: PLC0415  it imports pyiceberg
 
         return IcebergTable(self._connection, spec, parse_options(self.config.options, spec.options))
+
+    def care(self, spec: TableSpec) -> Sequence[TableCare]:
+        """Give what takes care of the table and of its quarantine table, of those that exist."""
+        from dativo_ingest.targets.iceberg.care import care_for  # noqa: PLC0415  it imports pyiceberg
+
+        return care_for(self._connection, spec, parse_options(self.config.options, spec.options))
 
     def close(self) -> None:
         """Close the catalog."""
