@@ -32,7 +32,7 @@ from dativo_plugin_sdk import errors
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 REGION = re.compile(r"(<!-- generated: (?P<name>[\w.:]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-JOB_MODELS = ("Job", "Source", "Target", "Defaults", "Stream", "Limits", "Lease")
+JOB_MODELS = ("Job", "Source", "Target", "Defaults", "Stream", "Maintenance", "Limits", "Lease")
 
 
 def main() -> int:
@@ -59,6 +59,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield ROOT / "schemas" / f"{name}.schema.json", _json(document(name))
     yield ROOT / "schemas" / "check.schema.json", _json(documents_schema.CHECK)
     yield ROOT / "schemas" / "discover.schema.json", _json(documents_schema.DISCOVER)
+    yield ROOT / "schemas" / "table.schema.json", _json(documents_schema.TABLE)
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if REGION.search(text):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from postgres_service import Postgres, running as running_postgres
 from s3_service import S3, running
 
 settings.register_profile("dativo", deadline=None)  # machines are shared: a slow example is no defect
@@ -17,3 +18,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """Give this test worker's own S3 service, started by the first test that asks for it."""
     with running(tmp_path_factory.mktemp("seaweedfs")) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give this test worker's own Postgres server, started by the first test that asks for it."""
+    with running_postgres() as server:
+        yield server

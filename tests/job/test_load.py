@@ -226,7 +226,7 @@ source:
   connector: plugins/reader.py:Reader
   connection: {path: [a.csv, "s3://b/c"], warehouse: w, other: o}
   options: {path: p}
-target: {connector: plugins/notes.py, connection: {warehouse: ../lake}}
+target: {connector: plugins/notes.py, connection: {warehouse: ../lake, sslcert: c.pem, sslrootcert: system}}
 streams:
   orders: {path: in/*.csv, contract: c.odcs.yaml, table: t, options: {path: p}}
 secrets: {file: {directory: s}}
@@ -238,7 +238,11 @@ secrets: {file: {directory: s}}
     assert job.source.connection == {"path": [f"{folder}/a.csv", "s3://b/c"], "warehouse": f"{folder}/w", "other": "o"}
     assert job.source.options == {"path": "p"}
     assert job.target.connector == "plugins/notes.py"
-    assert job.target.connection == {"warehouse": f"{desk.folder}/lake"}
+    assert job.target.connection == {
+        "warehouse": f"{desk.folder}/lake",
+        "sslcert": f"{folder}/c.pem",
+        "sslrootcert": "system",
+    }
     assert job.streams["orders"].path == f"{folder}/in/*.csv"
     assert job.streams["orders"].contract == f"{folder}/c.odcs.yaml"
     assert job.streams["orders"].options == {"path": "p"}

@@ -108,7 +108,7 @@ def test_the_history_tells_what_the_target_keeps(target: str, tmp_path: Path) ->
     found = get_history(loaded)
 
     commits = found["orders"]["commits"]
-    kept = {"iceberg": [3, 2, 1], "parquet": [3, 2, 1], "delta": [3, 2, 1], "duckdb": [3], "plugin": [3]}[target]
+    kept = {"iceberg": [3, 2, 1], "parquet": [3, 2, 1], "delta": [3, 2, 1], "duckdb": [3, 2, 1], "plugin": [3]}[target]
     assert [commit["generation"] for commit in commits] == kept
     assert found["orders"]["keeps_history"] is (len(kept) > 1)
     assert len({commit["commit_id"] for commit in commits}) == len(kept)

@@ -1,15 +1,19 @@
 """The care for a lake's tables, and what lies in them, as the tests of compaction, expiry and orphans use them."""
 
 import hashlib
+import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from iceberg_lake import Lake
 from pyiceberg.table.snapshots import Summary
 
-from dativo_plugin_sdk import Compacted, Compaction, TableCare
+from dativo_plugin_sdk import Compacted, Compaction, Expired, Expiry, Sweep, Swept, TableCare
 
 
 @contextmanager
@@ -28,6 +32,34 @@ def compact(lake: Lake, name: str = "t", *, dry_run: bool = False, **asked: Any)
     settings = {key: asked.pop(key) for key in ("options", "buffer_bytes", "run_id") if key in asked}
     with care_of(lake, name, **settings) as care:
         return care.compact(Compaction(**asked), dry_run=dry_run)
+
+
+def expire(lake: Lake, name: str = "t", *, days: float = 0, retain_last: int = 1, dry_run: bool = False) -> Expired:
+    with care_of(lake, name) as care:
+        return care.expire(Expiry(timedelta(days=days), retain_last), dry_run=dry_run)
+
+
+def sweep(lake: Lake, name: str = "t", *, days: float = 0, dry_run: bool = False, running: str = "") -> Swept:
+    with care_of(lake, name) as care:
+        return care.orphans(Sweep(timedelta(days=days), frozenset(running.split())), dry_run=dry_run)
+
+
+def files_of(lake: Lake, name: str = "t") -> set[Path]:
+    """Every file in the folders of a table of a local lake."""
+    return {path for path in (lake.folder / lake.namespace / name).rglob("*") if path.is_file()}
+
+
+def aged(path: Path, days: float) -> Path:
+    """Let a file be of some days ago."""
+    at = time.time() - days * 86_400
+    os.utime(path, (at, at))
+    return path
+
+
+def uuid7_at(days_ago: float) -> str:
+    """Make a run id of some days ago."""
+    milliseconds = int((time.time() - days_ago * 86_400) * 1000)
+    return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (0b10 << 62) | int.from_bytes(os.urandom(7), "big")))
 
 
 def content(folder: Path) -> dict[str, str]:

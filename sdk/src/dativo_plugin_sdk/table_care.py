@@ -96,10 +96,17 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Expiry:
-    """Which versions to keep: those that are young enough, the last ones, and all that branches and tags need."""
+    """Which versions to keep: those that are young enough, the last ones, and all that branches and tags need.
+
+    Attributes:
+        older_than: How old a version must be to go.
+        retain_last: So many of a branch stay however old they are.
+        min_snapshots: Nothing is done for fewer than these.
+    """
 
     older_than: timedelta
     retain_last: int = 1
+    min_snapshots: int = 1
 
 
 @dataclass(frozen=True)
@@ -174,4 +181,16 @@ class TableCare(ABC):
 
         Raises:
             ConcurrencyError: Every file that was to be written anew was changed by others, again and again.
+        """
+
+    @abstractmethod
+    def expire(self, asked: Expiry, *, dry_run: bool) -> Expired:
+        """Forget old versions, then delete the files that only they needed."""
+
+    @abstractmethod
+    def orphans(self, asked: Sweep, *, dry_run: bool) -> Swept:
+        """Delete files that nothing refers to, such as those of a run that was killed.
+
+        Raises:
+            ResourceError: What lies there does not agree with what the table refers to, so nothing was deleted.
         """

@@ -18,6 +18,7 @@ from dativo_ingest.cli.preview import preview
 from dativo_ingest.cli.run import run
 from dativo_ingest.cli.schema import schema
 from dativo_ingest.cli.state import state
+from dativo_ingest.cli.table import table
 from dativo_ingest.run.error_document import error_document
 
 if TYPE_CHECKING:
@@ -74,5 +75,5 @@ def dativo() -> None:
     """
 
 
-for command in (init, check, discover, preview, run, state, schema):
+for command in (init, check, discover, preview, run, state, table, schema):
     dativo.add_command(command)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from dativo_ingest.cli.table_text import done_text
 from dativo_ingest.cli.text import counted, duration, size
 from dativo_ingest.run.events import (
     Event,
@@ -17,6 +18,7 @@ from dativo_ingest.run.events import (
     RunStarted,
     StreamFinished,
     StreamStarted,
+    TableCared,
     Waiting,
     Warning_,
 )
@@ -87,6 +89,9 @@ class Notes:
                 self.talk.say(f"{where}{event.message}", "warning", stream=event.stream)
             case Waiting():
                 self.talk.say(event.message)
+            case TableCared():
+                said = f"{event.table}: {event.action}: {done_text(event.action, event.result)}"
+                self.talk.say(said, stream=event.stream)
             case _:
                 pass
 

@@ -30,6 +30,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PLUGIN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _SECTIONS = ("connection", "credentials", "options")
 _SERVICES = ("http://", "https://", "thrift://")
+_TLS_FILES = ("sslrootcert", "sslcert", "sslkey")
 _SERVED = frozenset({"rest", "glue", "hive", "dynamodb", "bigquery"})
 
 
@@ -149,9 +150,10 @@ def load_job(path: str | Path, *, environ: Mapping[str, str], resolve_secret: Re
 
 def path_keys(connection: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the keys of a connection that are paths here: the ``warehouse`` of a catalog service is a name there."""
+    files = tuple(key for key in _TLS_FILES if connection.get(key) != "system")  # a word of libpq
     uri, kind = connection.get("uri"), connection.get("type")
     is_served = (isinstance(uri, str) and uri.startswith(_SERVICES)) or kind in _SERVED
-    return ("path",) if is_served else ("path", "warehouse")
+    return ("path", *files) if is_served else ("path", "warehouse", *files)
 
 
 def find_jobs(folder: str | Path) -> list[Path]:

@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from dativo_ingest.job.durations import Duration
 from dativo_plugin_sdk.config import Credentials, as_credentials, list_of_one
 
 Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
@@ -132,6 +133,36 @@ class Target(_End):
     )
 
 
+class Maintenance(JobModel):
+    """When a run takes care of the table that it has committed to, and of its quarantine table.
+
+    It happens after the commit, in the run's own process. What goes wrong with it is a warning: the rows have landed.
+    """
+
+    compact: Literal["auto", "never"] = Field(
+        default="auto",
+        description="Whether small files, and files with deleted rows, are written anew once there are enough of them.",
+    )
+    small_files: int = Field(
+        default=20,
+        ge=2,
+        description="So many small files of a partition are put together. Small is below three quarters of the size "
+        "that the table's files should have.",
+    )
+    delete_files: int = Field(
+        default=10, ge=1, description="A data file with so many delete files is written anew without the deleted rows."
+    )
+    deleted_ratio: float = Field(
+        default=0.1, gt=0, le=1, description="So is one of whose rows such a part is deleted (0 to 1)."
+    )
+    expire_older_than: Duration | None = Field(
+        default=None,
+        description="Versions (snapshots) older than this are forgotten and their files deleted, ten or more at a "
+        "time: `7d`, `24h`. Left out, none is.",
+    )
+    retain_last: int = Field(default=10, ge=1, description="So many versions stay however old they are.")
+
+
 class _StreamSettings(JobModel):
     """What may be said once for all streams, under `defaults`, and again for one of them."""
 
@@ -190,6 +221,14 @@ class _StreamSettings(JobModel):
     ] = Field(
         default_factory=list,
         description="Columns that Dativo adds: `loaded_at` as `_dativo_loaded_at`, `run_id` as `_dativo_run_id`.",
+    )
+
+    maintenance: Annotated[
+        Maintenance | None, BeforeValidator(_without_none, json_schema_input_type=Maintenance | None)
+    ] = Field(
+        default=None,
+        description="When runs take care of the table after their commits; written without a value, by the defaults. "
+        "Left out, they never do, and `dativo table` does when it is asked to.",
     )
 
     @field_validator("deletes")

@@ -140,6 +140,10 @@ _STREAM = _object(
         },
         "state": _object({"before": _OBJECT_OR_NULL, "after": _OBJECT_OR_NULL}),
         "schema_changes": _list(_TEXT),
+        "maintenance": {
+            **_list(_object({"table": _TEXT, "action": {"enum": ["compact", "expire"]}, "result": _ANY_OBJECT})),
+            "description": "What was done for the table after the commit; results as dativo table --json has them.",
+        },
         "error": _ERROR_OR_NULL,
     }
 )
@@ -162,5 +166,28 @@ REPORT: dict[str, Any] = _document(
         "streams": _list(_STREAM),
         "errors": _list(ERROR),
         "warnings": _list(_TEXT),
+    },
+)
+
+TABLE: dict[str, Any] = _document(
+    "dativo.table/1",
+    "What dativo table found or did",
+    {
+        "job": _TEXT,
+        "action": {"enum": ["health", "compact", "expire", "orphans"]},
+        "dry_run": {"type": "boolean", "description": "Whether only said is what would be done."},
+        "tables": _list(
+            _object(
+                {
+                    "stream": _TEXT,
+                    "table": {**_TEXT_OR_NULL, "description": "null where it does not exist yet."},
+                    "advice": {**_list(_TEXT), "description": "What would do the table good."},
+                    "result": {**_OBJECT_OR_NULL, "description": "Counts and bytes, by what was asked for."},
+                    "error": _ERROR_OR_NULL,
+                },
+                optional=("advice",),
+            )
+        ),
+        "exit_code": _EXIT_CODE,
     },
 )

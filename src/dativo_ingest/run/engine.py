@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.job.model import Maintenance
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
 from dativo_ingest.run.ends import (
@@ -23,9 +24,10 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
-from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, Waiting, Warning_
+from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, TableCared, Waiting, Warning_
 from dativo_ingest.run.lease import Leases, lease_key
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
+from dativo_ingest.run.maintenance import maintain
 from dativo_ingest.run.pipeline import CancelledRunError, StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import now, report_document, stream_document
@@ -35,7 +37,7 @@ from dativo_ingest.run.state_file import state_file
 from dativo_ingest.secrets.redaction import redact_document
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError
 from dativo_plugin_sdk.streams import State, StreamSpec
-from dativo_plugin_sdk.tables import CommittedState, TableWriter
+from dativo_plugin_sdk.tables import CommittedState, TableSpec, TableWriter
 
 
 @dataclass
@@ -201,7 +203,8 @@ class _Attempt:
         plan, options = self.plan, self.run.options
         limits = self.run.loaded.job.limits
         budget = Budget.of(limits.memory_mb, limits.batch_mb)
-        table = self.target.writer.table(table_spec(plan, self.run.loaded.job.name, self.run.run_id, budget))
+        to_write = table_spec(plan, self.run.loaded.job.name, self.run.run_id, budget)
+        table = self.target.writer.table(to_write)
         outcome = self.outcome = StreamOutcome()
         self._look_back(table, outcome)
 
@@ -241,7 +244,24 @@ class _Attempt:
         finally:
             if outcome.committed is not None:  # also where the source could not be told
                 self.run.seen.save(self._seen_key, outcome.committed)
+        if outcome.receipt is not None and plan.maintenance is not None and not self.run.stop.is_set():
+            self._maintain(outcome, plan.maintenance, to_write)
         return outcome
+
+    def _maintain(self, outcome: StreamOutcome, asked: Maintenance, spec: TableSpec) -> None:
+        """Take care of the table that was committed to: whatever goes wrong is a warning, for the rows have landed."""
+
+        def note(table: str, action: str, result: dict[str, Any]) -> None:
+            outcome.care.append({"table": table, "action": action, "result": result})
+            self.run.emit(TableCared(self.plan.name, table, action, result))
+
+        try:
+            maintain(self.target.writer, spec, asked, note)
+        except Exception as error:  # noqa: BLE001  the stream has committed: no failure may say that it has not
+            self._warn(
+                outcome,
+                f"the rows are committed, taking care of the table failed: {str(error) or type(error).__name__}",
+            )
 
     def _look_back(self, table: TableWriter, outcome: StreamOutcome) -> None:
         """Ask the target what it remembers, and warn where that is less than it was."""

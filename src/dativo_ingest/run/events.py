@@ -53,6 +53,16 @@ class Warning_:  # noqa: N801  Warning is a builtin
 
 
 @dataclass(frozen=True)
+class TableCared:
+    """A table was taken care of after a commit; ``result`` is that of ``dativo table``."""
+
+    stream: str
+    table: str
+    action: str
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class StreamFinished:
     """A stream ended; ``result`` is its part of the report."""
 
@@ -67,5 +77,7 @@ class RunFinished:
     report: dict[str, Any]
 
 
-Event: TypeAlias = RunStarted | Waiting | StreamStarted | Progress | Warning_ | StreamFinished | RunFinished
+Event: TypeAlias = (
+    RunStarted | Waiting | StreamStarted | Progress | Warning_ | TableCared | StreamFinished | RunFinished
+)
 Listener: TypeAlias = Callable[[Event], None]

@@ -21,10 +21,11 @@ CREATE TABLE IF NOT EXISTS leases (
 ) WITHOUT ROWID
 """
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"  # seconds since 1970
-_HOLDER = f"""
+_EVERY = f"""
 SELECT run_id, host, pid, machine, process, {_NOW} - taken_at, {_NOW} - seen_at, {_NOW} >= expires_at
-FROM leases WHERE key = ?
+FROM leases
 """  # noqa: S608  the one thing put in is the clock
+_HOLDER = f"{_EVERY} WHERE key = ?"
 _TAKE = f"INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, {_NOW}, {_NOW}, {_NOW} + ?)"  # noqa: S608
 _RENEW = f"UPDATE leases SET seen_at = {_NOW}, expires_at = {_NOW} + ? WHERE key = ? AND run_id = ?"  # noqa: S608
 _RELEASE = "DELETE FROM leases WHERE key = ? AND run_id = ?"
@@ -126,6 +127,15 @@ class SqliteLeaseStore:
         """Give ``keys`` back."""
         with self._changing() as connection:
             connection.executemany(_RELEASE, [(key, owner.run_id) for key in keys])
+
+    def at_work(self) -> frozenset[str]:
+        """Give the runs that hold any lease; the file is not made where it is missing."""
+        if not self._path.exists():
+            return frozenset()
+        with opened(self._path, _TABLE) as connection:
+            rows = connection.execute(_EVERY).fetchall()
+        holders = [Holder("", Owner(*row[:5]), age_s=row[5], silent_s=row[6], expired=bool(row[7])) for row in rows]
+        return frozenset(each.owner.run_id for each in holders if not (each.expired or each.is_gone))
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:

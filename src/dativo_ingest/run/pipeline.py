@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -74,6 +75,8 @@ class StreamOutcome:
     """What the target remembers since the commit."""
     after: State | None = None
     schema_changes: Sequence[str] = ()
+    care: list[dict[str, Any]] = field(default_factory=list)
+    """What was done for the table after the commit: ``table``, ``action`` and ``result`` of each."""
     unsaid: int = 0
     """Warnings beyond those that are kept."""
     _warnings: dict[str, None] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dativo_ingest.job.model import Deletes, Job, Stream
+from dativo_ingest.job.model import Deletes, Job, Maintenance, Stream
 from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
 from dativo_plugin_sdk.streams import ReadMode, State
 from dativo_plugin_sdk.tables import WriteMode
@@ -94,6 +94,7 @@ class StreamPlan:
     ignore_state: bool = False
     cursor_from: str | None = None
     cursor_to: str | None = None
+    maintenance: Maintenance | None = None
     op_column: str | None = None
     """The column of ops that every row must have; None looks for ``_dativo_op``, which need not be there."""
     deletes: Deletes = "hard"
@@ -244,6 +245,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         ignore_state=ignore_state,
         cursor_from=cursor_from,
         cursor_to=cursor_to,
+        maintenance=stream.maintenance,
         op_column=stream.op_column,
         deletes=stream.deletes,
         changelog=stream.changelog,

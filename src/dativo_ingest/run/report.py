@@ -52,6 +52,7 @@ def stream_document(
             "after": outcome.after if outcome and receipt else (outcome.before.state if outcome else None),
         },
         "schema_changes": list(outcome.schema_changes) if outcome and receipt else [],
+        "maintenance": list(outcome.care) if outcome else [],
         "error": error,
     }
 

@@ -26,6 +26,7 @@ from dativo_ingest.targets.duckdb_tables import Inserts, Table, create, folded, 
 from dativo_ingest.targets.duckdb_types import quoted, wider_or_text
 from dativo_ingest.targets.evolution import Column
 from dativo_ingest.targets.filesystem import exists, nearest_folder, probe
+from dativo_ingest.targets.primary_key import require_key_columns, require_keys
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
     Check,
@@ -33,7 +34,6 @@ from dativo_plugin_sdk import (
     CommitStateUnknownError,
     CommittedState,
     ConnectionTestResult,
-    DataValidationError,
     DativoError,
     FencedError,
     InsufficientPermissionsError,
@@ -177,6 +177,8 @@ class DuckDBWriter(StreamWriter):
 class DuckDBTableWriter(TableWriter):
     """One table during one run, with a session and a transaction of its own."""
 
+    keeps_history = True
+
     def __init__(self, spec: TableSpec, database: Database, options: DuckDBOptions) -> None:
         self._spec = spec
         self._database = database
@@ -204,6 +206,16 @@ class DuckDBTableWriter(TableWriter):
         with translated(self._title):
             has_table = bool(self._table.columns(session))
             return db.load_state(session, self._state_key, has_table=has_table)
+
+    def history(self) -> Sequence[CommittedState]:
+        """List the commits that the file remembers: the last thousand."""
+        newest = self.load_state()
+        if not newest.generation:
+            return []
+        with translated(self._title):
+            found = db.load_history(self._connected(), self._state_key)
+        # A file of an earlier release remembers the newest one alone.
+        return found if found and found[0].commit_id == newest.commit_id else [newest, *found]
 
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Begin the transaction and shape the table in it; what waits for a merge waits outside of it."""
@@ -236,7 +248,7 @@ class DuckDBTableWriter(TableWriter):
         if self._rows is None:
             raise InvalidConfigError("write was called before open")
         if self._spec.write == "merge" and batch.num_rows:
-            self._require_keys(batch)
+            require_keys(batch, self._spec.primary_key, self._title)
         with translated(self._title):
             self._rows.add(batch)
 
@@ -248,19 +260,10 @@ class DuckDBTableWriter(TableWriter):
         """
         if self._rows is None or not self._gone:
             raise InvalidConfigError("delete was called on a table that was not opened to merge")
-        self._require_keys(keys)
+        require_keys(keys, self._spec.primary_key, self._title)
         self._deletes = True
         with translated(self._title):
             self._rows.add(keys.append_column(self._gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
-
-    def _require_keys(self, batch: pa.RecordBatch) -> None:
-        for key in self._spec.primary_key:
-            if batch.column(key).null_count:
-                raise DataValidationError(
-                    f"{self._title}: primary_key {key} is null in {batch.column(key).null_count} of"
-                    f" {batch.num_rows} rows: they cannot be merged",
-                    hint=f"make {key} required in the contract, so that such rows are quarantined",
-                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows; they wait in a temporary table for the commit."""
@@ -308,11 +311,8 @@ class DuckDBTableWriter(TableWriter):
         return self._session
 
     def _refuse_keys_without_column(self, schema: pa.Schema) -> None:
-        absent = [key for key in self._spec.primary_key if key not in schema.names]
-        if schema.names and self._spec.write == "merge" and absent:
-            raise InvalidConfigError(
-                f"{self._title}: primary_key {', '.join(absent)} is no column; there are: {', '.join(schema.names)}"
-            )
+        if schema.names and self._spec.write == "merge":
+            require_key_columns(schema, self._spec.primary_key, self._title)
 
     def _stage(
         self, session: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column[str]], sequence: str | None
@@ -352,15 +352,16 @@ class DuckDBTableWriter(TableWriter):
             inserted, updated = self._take_staged(session, self._rows)
         if self._rejected is not None:
             self._take_rejected(session, self._rejected)
+        db.remember(session, self._state_key, state, rows_added=inserted + updated)
         self._committing = True
         session.commit()
         return self._receipt(request, inserted, updated)
 
     def _take_staged(self, session: duckdb.DuckDBPyConnection, rows: Inserts) -> tuple[int, int]:
         """Move what waited into the table; give how many rows were inserted and updated, and note the deleted ones."""
-        if not rows.columns:
-            return 0, 0
         names = [quoted(name) for name in rows.columns if name != self._gone]
+        if not names:
+            return 0, 0
         schema = cast("pa.Schema", self._incoming)
         order = ", ".join(
             f"{quoted(key.column)} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"

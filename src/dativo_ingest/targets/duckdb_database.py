@@ -16,10 +16,12 @@ import duckdb
 from dativo_ingest.targets.duckdb_errors import LOCKED, as_dativo_error, translated
 from dativo_ingest.targets.duckdb_types import quoted
 from dativo_ingest.targets.filesystem import exists, make_folder
-from dativo_plugin_sdk import CommittedState
+from dativo_plugin_sdk import CommittedState, PastCommit
 
 STATE_SCHEMA = "_dativo"
 _STATE_TABLE = "state"  # what the file remembers of each stream, moved in the transaction of its rows
+_HISTORY_TABLE = "commits"  # and the commits that led there
+_KEPT_COMMITS = 1000
 
 _POLL_S = 0.1
 
@@ -83,11 +85,16 @@ class Database:
     def make(self, session: duckdb.DuckDBPyConnection, namespace: str | None) -> None:
         """Make the table of states, and the namespace, where they are missing; outside of any transaction."""
         with self._making, translated(str(self.path)):
-            if not _has_state_table(session):
+            if not _has_table(session, _STATE_TABLE):
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {full_name(session, STATE_SCHEMA)}")
                 session.execute(
                     f"CREATE TABLE IF NOT EXISTS {_state_table(session)} (state_key VARCHAR PRIMARY KEY,"
                     " generation BIGINT NOT NULL, state VARCHAR NOT NULL, has_table BOOLEAN NOT NULL)"
+                )
+            if not _has_table(session, _HISTORY_TABLE):
+                session.execute(
+                    f"CREATE TABLE IF NOT EXISTS {_history_table(session)} (state_key VARCHAR NOT NULL,"
+                    " generation BIGINT NOT NULL, rows_added BIGINT NOT NULL, state VARCHAR NOT NULL)"
                 )
             if namespace is not None:
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {full_name(session, namespace)}")
@@ -112,12 +119,16 @@ def _state_table(session: duckdb.DuckDBPyConnection) -> str:
     return full_name(session, STATE_SCHEMA, _STATE_TABLE)
 
 
-def _has_state_table(session: duckdb.DuckDBPyConnection) -> bool:
+def _history_table(session: duckdb.DuckDBPyConnection) -> str:
+    return full_name(session, STATE_SCHEMA, _HISTORY_TABLE)
+
+
+def _has_table(session: duckdb.DuckDBPyConnection, name: str) -> bool:
     found = _value(
         session,
         "SELECT count(*) FROM duckdb_tables()"
         " WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        [STATE_SCHEMA, _STATE_TABLE],
+        [STATE_SCHEMA, name],
     )
     return bool(found)
 
@@ -130,7 +141,7 @@ def load_state(session: duckdb.DuckDBPyConnection, key: str, *, has_table: bool)
         key: The stream's key.
         has_table: Whether the stream's table is there. Where somebody has dropped it since, reading starts over.
     """
-    if not _has_state_table(session):
+    if not _has_table(session, _STATE_TABLE):
         return CommittedState()
     row = session.execute(f"SELECT state, has_table FROM {_state_table(session)} WHERE state_key = ?", [key]).fetchone()
     if row is None:
@@ -153,6 +164,25 @@ def move_state(
         return bool(moved)
     session.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", [key, state.generation, text, has_table])
     return True
+
+
+def load_history(session: duckdb.DuckDBPyConnection, key: str) -> list[PastCommit]:
+    """List the commits of a stream that the file remembers, the newest first."""
+    if not _has_table(session, _HISTORY_TABLE):
+        return []
+    rows = session.execute(
+        f"SELECT state, rows_added FROM {_history_table(session)} WHERE state_key = ? ORDER BY generation DESC", [key]
+    ).fetchall()
+    return [PastCommit(**{**vars(CommittedState.from_json(state)), "rows": added}) for state, added in rows]
+
+
+def remember(session: duckdb.DuckDBPyConnection, key: str, state: CommittedState, *, rows_added: int) -> None:
+    """Add a commit to the history within its transaction; the oldest beyond a thousand is let go."""
+    table = _history_table(session)
+    session.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", [key, state.generation, rows_added, state.to_json()])
+    session.execute(
+        f"DELETE FROM {table} WHERE state_key = ? AND generation <= ?", [key, state.generation - _KEPT_COMMITS]
+    )
 
 
 def _value(session: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[object] = ()) -> Any:

@@ -23,6 +23,7 @@ Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "brotli", "non
 
 _MOST_ROW_GROUP_BYTES = 64 * 2**20
 _MOST_ROW_GROUP_ROWS = 2**20
+_MOST_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class ParquetFiles:
         self._format = file_format
         self._partitioning = partitioning
         self._buffer_bytes = buffer_bytes
-        self._most_open = folder.most_open(buffer_bytes)
+        self._open_bytes = max(folder.most_held_bytes, buffer_bytes // 2)
         self._row_group_bytes = max(1, min(_MOST_ROW_GROUP_BYTES, buffer_bytes // 2))
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
@@ -147,9 +148,14 @@ class ParquetFiles:
         file.write(table)
         if file.size_bytes >= self._format.target_bytes:
             self._close(folder)
+        held = {name: min(each.size_bytes, self._folder.most_held_bytes) for name, each in self._open.items()}
+        while sum(held.values()) > self._open_bytes:
+            largest = max(held, key=lambda name: held[name])
+            self._close(largest)
+            del held[largest]
 
     def _start(self, folder: str, values: Mapping[str, str | None]) -> _OpenFile:
-        if len(self._open) >= self._most_open:
+        if len(self._open) >= _MOST_OPEN_FILES:
             self._close(next(iter(self._open)))
         name = f"{self._token}-{len(self._paths)}.parquet"
         path = f"{folder}/{name}" if folder else name

@@ -125,9 +125,10 @@ def test_tables_on_s3_are_appended_to_overwritten_merged_and_fenced(s3):
     assert writer.table(SPEC).load_state().generation == 4
 
 
-def test_of_many_creators_on_s3_one_lands(s3):
+@pytest.mark.parametrize("race", range(4))
+def test_of_many_creators_on_s3_one_lands(s3, race):
     def create(number: int) -> str:
-        writer = on_s3(s3, "lake/delta-race")
+        writer = on_s3(s3, f"lake/delta-race-{race}")
         table = writer.table(replace(SPEC, run_id=f"run-{number}"))
         table.open(pa.schema({"id": pa.int64()}))
         table.write(pa.record_batch({"id": [number]}))
@@ -143,7 +144,7 @@ def test_of_many_creators_on_s3_one_lands(s3):
         outcomes = list(pool.map(create, range(6)))
 
     assert sorted(outcomes) == ["fenced"] * 5 + ["landed"]
-    files = [info.path for info in s3.filesystem().get_file_info(_all("lake/delta-race"))]
+    files = [info.path for info in s3.filesystem().get_file_info(_all(f"lake/delta-race-{race}"))]
     assert sum(path.endswith(".parquet") for path in files) == 1
 
 

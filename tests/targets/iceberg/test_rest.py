@@ -4,7 +4,9 @@ import os
 
 import pyarrow as pa
 import pytest
+from iceberg_cares import compact, everything, expire, sweep
 from iceberg_lake import NUMBERS, REJECTED, Lake, before_a_commit, numbers, wait_for_the_table_bucket
+from iceberg_merges import merge, rows
 from pyiceberg.catalog.rest import RestCatalog
 from s3_service import S3
 
@@ -206,3 +208,31 @@ def test_rows_land_in_a_bucket_and_an_abort_takes_them_away(sql: Lake, s3: S3) -
 
     assert left == []
     assert len([path for path in objects(s3, folder) if path.endswith(".parquet")]) == 1
+
+
+def test_a_table_is_compacted_expired_and_swept(rest: Lake, s3: S3) -> None:
+    merge(rest, rows(*range(50), text="old"), options={"partition_by": ["bucket(2, id)"]}, rejected=REJECTED)
+    for number in range(3):
+        merge(rest, rows(number, 100 + number, text=f"merge {number}"))
+    before = everything(rest)
+    with rest.table() as table:
+        folder = table.location().removeprefix("s3://")
+    orphan = f"{folder}/data/id_bucket_2=1/killed.parquet"
+    with s3.filesystem().open_output_stream(orphan) as stream:
+        stream.write(b"nobody knows me")
+
+    assert sweep(rest, days=1).young == 1
+    would = compact(rest, min_input_files=2, dry_run=True)
+    compacted = compact(rest, min_input_files=2)
+    expired = expire(rest)
+    swept = sweep(rest)
+
+    assert compacted.files_removed == would.files_removed > 2
+    assert (expired.snapshots_removed, expired.failed) == (4, 0)
+    assert expired.files_removed == compacted.files_removed + compacted.delete_files_removed
+    assert f"s3://{orphan}" in swept.files
+    assert swept.failed == 0
+    assert everything(rest) == before
+    assert merge(rest, rows(1, 2)).updated == 2
+    assert sweep(rest, "t__quarantine").failed == 0
+    assert rest.rows("t__quarantine").num_rows == 1

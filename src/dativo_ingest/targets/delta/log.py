@@ -108,16 +108,6 @@ def add_actions(files: Iterable[DataFile], at_ms: int) -> list[AddAction]:
     return [AddAction(each.path, each.size_bytes, each.partition, at_ms, True, each.stats) for each in files]  # noqa: FBT003  the signature
 
 
-def as_first_version(properties: CommitProperties) -> CommitProperties:
-    """Let a commit that creates a table be refused where there is one by now.
-
-    deltalake looks for a table before it creates one; where another appears in between, its retry would put the whole
-    creation, rows included, on top of it as the next version, without asking for conflicts.
-    """
-    properties.max_commit_retries = 0
-    return properties
-
-
 class StreamLog:
     """What one stream remembers in one table."""
 
@@ -243,6 +233,25 @@ def _generation(info: FileInfo) -> int:
 def _number(commit_id: str) -> int:
     """Make a commit's id a number that an application transaction can have: 63 bits of its hash."""
     return int.from_bytes(hashlib.sha256(commit_id.encode()).digest()[:8], "big") >> 1
+
+
+def waiting_files(place: Place) -> set[str]:
+    """Give the paths of rejected rows that any state kept beside a table points to: no table may know them yet."""
+    from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415  it loads every file system
+
+    found: set[str] = set()
+    with translated(f"reading the states in {place.uri}", place.folder):
+        selector = FileSelector(f"{place.path}/{_FOLDER}", recursive=True, allow_not_found=True)
+        for info in place.filesystem.get_file_info(selector):
+            if info.type != FileType.File or not info.path.endswith(".json"):
+                continue
+            try:
+                with place.filesystem.open_input_stream(info.path) as stream:
+                    pointer = json.loads(stream.read()).get("quarantine") or {}
+            except FileNotFoundError:
+                continue  # a later commit has removed it
+            found |= {file["path"] for file in pointer.get("files", ())}
+    return found
 
 
 def missing(properties: Mapping[str, str], table: DeltaTable) -> dict[str, str]:

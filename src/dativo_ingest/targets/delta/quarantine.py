@@ -24,7 +24,7 @@ from dativo_ingest.targets.delta.failures import as_dativo_error, foreign_errors
 from dativo_ingest.targets.delta.log import (
     add_actions,
     as_delta,
-    as_first_version,
+   
     load_table,
     normal,
     require_plain,
@@ -112,13 +112,14 @@ class Quarantine:
             app_transactions=[Transaction(application, state.generation)],
         )
         if table is None:
+            properties.max_commit_retries = 0  # deltalake would create the table a second time, over another run's
             create_table_with_add_actions(
                 self._place.uri,
                 as_delta(incoming),
                 actions,
                 mode="error",
                 storage_options=dict(self._place.storage_options),
-                commit_properties=as_first_version(properties),
+                commit_properties=properties,
             )
             return
         merged, changes = evolve_schema(schema_of(table), incoming, name=self._name)

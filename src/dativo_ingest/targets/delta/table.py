@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, WriterProperties
@@ -13,14 +12,13 @@ from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
 from dativo_ingest.targets.delta.changes import apply_changes, require_features, widen, widened
-from dativo_ingest.targets.delta.config import DeltaOptions, Place, title
+from dativo_ingest.targets.delta.config import DeltaOptions, Place, title, writer_codec
 from dativo_ingest.targets.delta.data_files import DataFile, DeltaFiles
 from dativo_ingest.targets.delta.failures import as_dativo_error, foreign_errors, may_still_land, translated
 from dativo_ingest.targets.delta.log import (
     StreamLog,
     add_actions,
     as_delta,
-    as_first_version,
     load_table,
     missing,
     normal,
@@ -31,13 +29,13 @@ from dativo_ingest.targets.delta.quarantine import Quarantine
 from dativo_ingest.targets.delta.staging import Staging
 from dativo_ingest.targets.delta.types import stored_schema
 from dativo_ingest.targets.parquet_files import FileFormat
+from dativo_ingest.targets.primary_key import require_key_columns, require_keys
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
     CommitRequest,
     CommitStateUnknownError,
     CommittedState,
     ConcurrencyError,
-    DataValidationError,
     DativoError,
     FencedError,
     InvalidConfigError,
@@ -51,7 +49,6 @@ from dativo_plugin_sdk import (
 _COMMIT_TRIES = 20
 _LOOKS = 3
 _LOOK_AGAIN_S = 1.0
-_CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ class DeltaTableWriter(TableWriter):
         if self._files is not None:
             self._files.write(batch)
         elif self._staging is not None:
-            self._require_keys(batch)
+            require_keys(batch, self._spec.primary_key, self._name)
             self._staging.write(batch)
         else:
             raise InvalidConfigError("write was called before open")
@@ -149,17 +146,8 @@ class DeltaTableWriter(TableWriter):
         """
         if self._staging is None:
             raise InvalidConfigError("delete was called on a table that was not opened to merge")
-        self._require_keys(keys)
+        require_keys(keys, self._spec.primary_key, self._name)
         self._staging.delete(keys)
-
-    def _require_keys(self, batch: pa.RecordBatch) -> None:
-        for key in self._spec.primary_key:
-            if batch.column(key).null_count:
-                raise DataValidationError(
-                    f"{self._name}: primary_key {key} is null in {batch.column(key).null_count} of"
-                    f" {batch.num_rows} rows: they cannot be merged",
-                    hint=f"make {key} required in the contract, so that such rows are quarantined",
-                )
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows into files of the table beside this one."""
@@ -238,11 +226,7 @@ class DeltaTableWriter(TableWriter):
         return DeltaFiles(self._place, self._spec.run_id, file_format, partitions, buffer_bytes=self._spec.buffer_bytes)
 
     def _stage(self, incoming: pa.Schema) -> Staging:
-        absent = [key for key in self._spec.primary_key if key not in incoming.names]
-        if absent:
-            raise InvalidConfigError(
-                f"{self._name}: primary_key {', '.join(absent)} is no column; there are: {', '.join(incoming.names)}"
-            )
+        require_key_columns(incoming, self._spec.primary_key, self._name)
         odd = [name for name in incoming.names if "`" in name]
         if odd:
             raise SchemaValidationError(
@@ -293,6 +277,8 @@ class DeltaTableWriter(TableWriter):
         """Create the table, with the rows and the state unless they are to be merged; say whether they landed."""
         assert self._opened is not None  # noqa: S101  _current() has seen to it
         merges = self._spec.write == "merge"
+        properties = CommitProperties() if merges else self._log.properties(state, rows=_rows(files))
+        properties.max_commit_retries = 0  # deltalake would create the table a second time, over another run's
         create_table_with_add_actions(
             self._place.uri,
             as_delta(self._opened.merged),
@@ -301,9 +287,7 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=as_first_version(
-                CommitProperties() if merges else self._log.properties(state, rows=_rows(files))
-            ),
+            commit_properties=properties,
         )
         return not merges
 
@@ -361,13 +345,12 @@ class DeltaTableWriter(TableWriter):
 
     def _merge(self, table: DeltaTable, state: CommittedState, staging: Staging) -> Mapping[str, int]:
         same = " AND ".join(f"old.{_quoted(key)} = new.{_quoted(key)}" for key in self._spec.primary_key)
-        compression: Any = _CODECS.get(self._options.compression, self._options.compression.upper())
         merge = table.merge(
             staging.last_of_each_key(),
             same,
             source_alias="new",
             target_alias="old",
-            writer_properties=WriterProperties(compression=compression),
+            writer_properties=WriterProperties(compression=writer_codec(self._options.compression)),
             commit_properties=self._log.properties(state, rows=None),
         )
         if staging.deletes:

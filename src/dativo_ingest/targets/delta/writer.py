@@ -15,6 +15,7 @@ from dativo_plugin_sdk import (
     ConnectionTestResult,
     InvalidConfigError,
     StreamWriter,
+    TableCare,
     TableSpec,
     TableWriter,
     TargetConfig,
@@ -73,6 +74,22 @@ class DeltaWriter(StreamWriter):
         table = DeltaTableWriter(spec, place, beside, options)
         self._tables.append(table)
         return table
+
+    def care(self, spec: TableSpec) -> Sequence[TableCare]:
+        """Give what takes care of the table and of its quarantine table, of those that exist."""
+        require_deltalake()
+        from dativo_ingest.targets.delta.care import DeltaCare  # noqa: PLC0415  it imports deltalake
+        from dativo_ingest.targets.delta.log import load_table  # noqa: PLC0415  it imports deltalake
+
+        options = parse_options(self.config.options, spec.options, where=f"streams.{spec.stream}")
+        owner = self._parsed.place(spec.namespace, spec.name)
+        beside = self._parsed.place(spec.namespace, spec.quarantine_name)
+        tables = [(owner, title(spec)), (beside, f"{title(spec)}__quarantine")]
+        return [
+            DeltaCare(place, name, options, owner=owner, run_id=spec.run_id)
+            for place, name in tables
+            if load_table(place, name) is not None
+        ]
 
     def close(self) -> None:
         """Drop what was neither committed nor aborted."""

@@ -9,15 +9,29 @@ from dativo_ingest.targets.iceberg.catalogs import find_table, identifier_of
 from dativo_ingest.targets.iceberg.compaction import Compactor
 from dativo_ingest.targets.iceberg.compaction_plan import is_small
 from dativo_ingest.targets.iceberg.config import IcebergOptions
+from dativo_ingest.targets.iceberg.expiry import expire
 from dativo_ingest.targets.iceberg.live_files import read_live_files
+from dativo_ingest.targets.iceberg.orphans import Sweeper, waiting_files
 from dativo_ingest.targets.iceberg.table_files import target_file_bytes
-from dativo_plugin_sdk import Compacted, Compaction, ResourceNotFoundError, TableCare, TableHealth
+from dativo_plugin_sdk import (
+    Compacted,
+    Compaction,
+    Expired,
+    Expiry,
+    ResourceNotFoundError,
+    Sweep,
+    Swept,
+    TableCare,
+    TableHealth,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from dativo_ingest.targets.iceberg.catalogs import Connection
     from dativo_plugin_sdk import TableSpec
+
+_QUARANTINE = "__quarantine"
 
 
 def care_for(connection: Connection, spec: TableSpec, options: IcebergOptions) -> list[IcebergCare]:
@@ -87,6 +101,20 @@ class IcebergCare(TableCare):
         """Write small files and files with deleted rows anew, in one snapshot."""
         compactor = Compactor(self._load, self.name, self._options, self._run_id, self._buffer_bytes)
         return compactor.compact(asked, dry_run=dry_run)
+
+    def expire(self, asked: Expiry, *, dry_run: bool) -> Expired:
+        """Forget old snapshots, then delete the files that only they needed."""
+        return expire(self._load, self.name, asked, dry_run=dry_run)
+
+    def orphans(self, asked: Sweep, *, dry_run: bool) -> Swept:
+        """Delete files of the table's folders that nothing refers to."""
+        return Sweeper(self._load, self.name, self._waiting).sweep(asked, dry_run=dry_run)
+
+    def _waiting(self) -> set[str]:
+        """Give the files that states of the table, or of the one whose rejected rows it takes, point to."""
+        owner = (*self._identifier[:-1], self._identifier[-1].removesuffix(_QUARANTINE))
+        tables = (find_table(self._connection.to_write(), each) for each in {self._identifier, owner})
+        return {path for table in tables if table is not None for path in waiting_files(table.metadata)}
 
     def _load(self) -> Table:
         table = find_table(self._connection.to_write(), self._identifier)

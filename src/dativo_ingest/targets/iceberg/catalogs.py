@@ -16,6 +16,7 @@ from pyiceberg.exceptions import (
 from dativo_ingest.targets.iceberg.config import DATABASE, DEFAULT_NAMESPACE
 from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
 from dativo_ingest.targets.iceberg.failures import translated
+from dativo_ingest.targets.postgres.failures import require_psycopg
 from dativo_plugin_sdk import InvalidConfigError
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ class Connection:
         self._catalog: Catalog | None = None
 
     def to_read(self) -> Catalog | None:
-        """Give the catalog; None where the embedded one does not exist, which is then not created."""
+        """Give the catalog; None where it is one of ours that does not exist, which is then not created."""
         if self._catalog is None:
             self._catalog = open_catalog(self._config, create=False)
         return self._catalog
 
     def to_write(self) -> Catalog:
-        """Give the catalog; the embedded one is created when missing."""
+        """Give the catalog; one of ours is created when missing."""
         if self._catalog is None:
             self._catalog = open_catalog(self._config, create=True)
         assert self._catalog is not None  # noqa: S101  it was asked to be created
@@ -60,7 +61,7 @@ def open_catalog(config: IcebergConfig, *, create: bool = True) -> Catalog | Non
 
     Args:
         config: The target's configuration.
-        create: Whether an embedded catalog that is missing is made; without it, None is given.
+        create: Whether a catalog of ours that is missing is made, in SQLite or Postgres; without it, None is given.
     """
     connection = config.connection
     properties = config.catalog_properties()
@@ -76,12 +77,31 @@ def open_catalog(config: IcebergConfig, *, create: bool = True) -> Catalog | Non
                 if create:
                     raise
                 return None
+        if config.in_postgres:
+            return _in_postgres(config, create=create)
         if connection.type == "rest" or (connection.type is None and (connection.uri or "").startswith("http")):
             from dativo_ingest.targets.iceberg.rest import TimedRestCatalog  # noqa: PLC0415  it imports requests
 
             return TimedRestCatalog(connection.catalog, timeout_s=REQUEST_TIMEOUT_S, **properties)
         arguments: dict[str, Any] = {**properties}
         return load_catalog(connection.catalog, **arguments)
+
+
+def _in_postgres(config: IcebergConfig, *, create: bool) -> Catalog | None:
+    require_psycopg("an Iceberg catalog in Postgres")
+    from dativo_ingest.targets.iceberg.postgres import PostgresCatalog  # noqa: PLC0415  it imports SQLAlchemy
+
+    properties = config.catalog_properties()
+    password = config.credentials.password
+    uri = properties.pop("uri")
+    secret = None if password is None else password.get_secret_value()
+    catalog = PostgresCatalog(config.connection.catalog, uri=uri, password=secret, **properties)
+    if not catalog.is_made:
+        if not create:
+            catalog.close()
+            return None
+        catalog.create_tables()
+    return catalog
 
 
 _USER = re.compile(r"//[^/@]*@")

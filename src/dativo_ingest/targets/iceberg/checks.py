@@ -81,7 +81,8 @@ class Checks:
         folder = self._config.folder
         catalog = self._connection.to_read()
         if catalog is None:
-            return ConnectionTestResult(success=True, message="the embedded catalog will be created by the first run")
+            kind = "the embedded catalog" if folder is not None else "the tables of the catalog"
+            return ConnectionTestResult(success=True, message=f"{kind} will be created by the first run")
         if folder is not None and not os.access(folder / DATABASE, os.W_OK):
             raise InsufficientPermissionsError(
                 f"catalog {folder / DATABASE} cannot be written by this user",
@@ -145,7 +146,6 @@ class Checks:
             probe.write_and_delete_in_folder(folder)
             return ConnectionTestResult(success=True, message=f"a file was written under {folder} and deleted")
         catalog = self._connection.to_read()
-        assert catalog is not None  # noqa: S101  only an embedded catalog may be missing
         place = self._place(catalog)
         if place is None:
             return ConnectionTestResult(
@@ -160,7 +160,7 @@ class Checks:
             probe.write_and_delete(io, location)
         return ConnectionTestResult(success=True, message=f"an object was written under {location} and deleted")
 
-    def _place(self, catalog: Catalog) -> tuple[str, FileIO] | None:
+    def _place(self, catalog: Catalog | None) -> tuple[str, FileIO] | None:
         """Find where to write: beside the data of a table that is there, or under the warehouse."""
         from pyiceberg.io import load_file_io  # noqa: PLC0415
         from pyiceberg.table.locations import load_location_provider  # noqa: PLC0415
@@ -168,14 +168,16 @@ class Checks:
         from dativo_ingest.targets.iceberg.catalogs import find_table, identifier_of  # noqa: PLC0415
 
         for spec in self._tables:
-            table = find_table(catalog, identifier_of(spec))
+            table = find_table(catalog, identifier_of(spec)) if catalog is not None else None
             if table is not None:
                 locations = load_location_provider(table.location(), table.properties)
                 name = f"dativo-probe-{uuid.uuid4()}.parquet"
                 return locations.new_data_location(name), table.io
-        warehouse = catalog.properties.get("warehouse", "")
-        if "://" in warehouse and self._config.connection.type != "rest" and not _is_http(self._config):
-            return f"{warehouse.rstrip('/')}/dativo-probe-{uuid.uuid4()}", load_file_io(catalog.properties, warehouse)
+        properties = catalog.properties if catalog is not None else self._config.catalog_properties()
+        warehouse = properties.get("warehouse", "")
+        is_place = "://" in warehouse or (self._config.in_postgres and warehouse.startswith("/"))
+        if is_place and self._config.connection.type != "rest" and not _is_http(self._config):
+            return f"{warehouse.rstrip('/')}/dativo-probe-{uuid.uuid4()}", load_file_io(properties, warehouse)
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from dativo_ingest.targets.iceberg.live_files import LiveFile
     from dativo_ingest.targets.iceberg.producers import FencedCompaction
 
+CARE = "dativo.care"
+"""The summary's property of a snapshot that no stream made."""
 _ROUNDS = 3
 """How often files that others changed meanwhile are written anew once more."""
 _ATTEMPTS = 5
@@ -113,14 +116,16 @@ class Compactor:
         done = Compacted()
         left: list[LiveFile] = []
         for _ in range(_ROUNDS):
+            left = []  # what the round before left is planned anew, if it is still there
             table = self.load()
+            if _is_too_small(table, asked):
+                break
             live = read_live_files(table)
             self._require_readable(table, live)
             bins = plan_bins(live, table.metadata.default_spec_id, asked, self.target_bytes(table, asked))
             if dry_run:
                 return _estimate(bins, live, table, asked)
             if not bins and not _has_ballast(live, table, asked):
-                left = []
                 break
             landed, left = self._round(table, bins, asked)
             done = _sum(done, landed)
@@ -248,7 +253,7 @@ class Compactor:
                 delta,
                 fence=fence,
                 min_manifests=asked.min_manifests,
-                summary={"dativo.run-id": self.run_id, "dativo.care": "compact"},
+                summary={"dativo.run-id": self.run_id, CARE: "compact"},
             )
         try:
             transaction.commit_transaction()
@@ -322,10 +327,13 @@ def _paths(files: Sequence[DataFile]) -> list[str]:
 
 def _rows_left(io: FileIO, file: LiveFile, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
     """Read the rows of a data file that are not deleted."""
-    deleted = read_deletes(io, file.deletes, file.file)
+    deleted = read_deletes(io, file.deletes, file.file).sort()
     position = 0
     for batch in file_rows(io, file.file, metadata):
-        left = without(batch, position, deleted)
+        # Only those of this batch: a set of them is made for each.
+        here = bisect_left(deleted, position + batch.num_rows, key=lambda each: each.as_py())
+        left = without(batch, position, deleted.slice(0, here))
+        deleted = deleted.slice(here)
         position += batch.num_rows
         if left.num_rows:
             yield left
@@ -334,6 +342,19 @@ def _rows_left(io: FileIO, file: LiveFile, metadata: TableMetadata) -> Iterator[
             f"{file.file.file_path} holds {position} rows, the table knows of {file.file.record_count}",
             hint="the file was changed after it was written: restore it",
         )
+
+
+def _is_too_small(table: Table, asked: Compaction) -> bool:
+    """Say whether a table has so few files, by the totals of its snapshot, that there cannot be anything to do."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return True
+    totals = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+    try:
+        files, deletes = int(totals["total-data-files"]), int(totals["total-delete-files"])
+    except (KeyError, ValueError):
+        return False
+    return deletes == 0 and 0 <= files < max(2, min(asked.min_input_files, asked.min_manifests))
 
 
 def _has_ballast(live: LiveFiles, table: Table, asked: Compaction) -> bool:

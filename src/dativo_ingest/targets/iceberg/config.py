@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -23,6 +24,9 @@ DATABASE = "catalog.db"
 
 STREAM_BUFFER = {"buffer-size": str(256 * 1024)}
 """What an open file of a warehouse folder may hold back; pyiceberg by itself takes four times as much."""
+
+
+_POSTGRES = re.compile(r"postgres(ql)?(\+psycopg2?)?://")
 
 
 def _as_text(value: object) -> object:
@@ -63,6 +67,8 @@ class IcebergCredentials(PluginConfig):
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
     session_token: Secret | None = None
+    password: Secret | None = None
+    """Of the user that the ``uri`` of an SQL catalog names."""
 
 
 class IcebergOptions(PluginConfig):
@@ -86,6 +92,12 @@ class IcebergConfig(PluginConfig):
     connection: IcebergConnection
     credentials: IcebergCredentials
     options: IcebergOptions
+
+    @property
+    def in_postgres(self) -> bool:
+        """Whether the catalog is an SQL catalog in a Postgres database."""
+        connection = self.connection
+        return connection.type in {None, "sql"} and _POSTGRES.match(connection.uri or "") is not None
 
     @property
     def folder(self) -> Path | None:
@@ -152,7 +164,7 @@ def parse_config(config: TargetConfig) -> IcebergConfig:
             raise InvalidConfigError(
                 f"target.connection: the warehouse {connection.warehouse} is no folder, so it cannot hold the embedded "
                 "catalog",
-                hint="name a catalog: uri: https://... (REST) or uri: postgresql+psycopg2://... (SQL), or type: glue",
+                hint="name a catalog: uri: https://... (REST) or uri: postgresql://... (SQL), or type: glue",
             )
     return parsed
 

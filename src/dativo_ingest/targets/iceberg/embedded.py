@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pyiceberg.catalog import MetastoreCatalog, PropertiesUpdateSummary
+from pyiceberg.catalog import PropertiesUpdateSummary
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -25,13 +25,12 @@ from pyiceberg.exceptions import (
 from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.serializers import FromInputFile
-from pyiceberg.table import CommitTableResponse, CreateTableTransaction, StagedTable, Table
-from pyiceberg.table.locations import load_location_provider
-from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 
 from dativo_ingest.targets.iceberg.config import DATABASE
+from dativo_ingest.targets.iceberg.staged_tables import StagedTables, location_of
 from dativo_plugin_sdk import InvalidConfigError
 
 if TYPE_CHECKING:
@@ -63,13 +62,7 @@ _TABLES = (
 )
 
 
-def location_of(folder: Path) -> str:
-    """Give the Iceberg location of a folder: a ``file`` URI, or the bare path where a URI would cut it short."""
-    path = str(folder)
-    return path if set("#?") & set(path) else f"file://{path}"
-
-
-class EmbeddedCatalog(MetastoreCatalog):
+class EmbeddedCatalog(StagedTables):
     """A catalog in one SQLite file; it and its folder are created when missing.
 
     Args:
@@ -161,40 +154,6 @@ class EmbeddedCatalog(MetastoreCatalog):
             metadata_location=location,
             io=self._load_file_io(metadata.properties, location),
             catalog=self,
-        )
-
-    def create_table_transaction(  # noqa: PLR0913, PLR0917  pyiceberg's signature
-        self,
-        identifier: str | Identifier,
-        schema: Schema | pa.Schema,
-        location: str | None = None,
-        partition_spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
-        sort_order: SortOrder = UNSORTED_SORT_ORDER,
-        properties: Properties = EMPTY_DICT,
-    ) -> CreateTableTransaction:
-        """Stage a new table, in a namespace of any depth; it exists once the transaction is committed."""
-        namespace, name = self._split(identifier)
-        if not self.namespace_exists(namespace):
-            raise NoSuchNamespaceError(f"Namespace does not exist: {namespace}")
-        location = self._resolve_table_location(location, namespace, name)
-        if location.startswith("file://"):
-            location = location_of(Path(location.removeprefix("file://")))  # the table's own name may have a "#"
-        metadata = new_table_metadata(
-            location=location,
-            schema=self._convert_schema_if_needed(schema),
-            partition_spec=partition_spec,
-            sort_order=sort_order,
-            properties=properties,
-        )
-        metadata_location = load_location_provider(location, properties).new_table_metadata_file_location()
-        return CreateTableTransaction(
-            StagedTable(
-                identifier=self.identifier_to_tuple(identifier),
-                metadata=metadata,
-                metadata_location=metadata_location,
-                io=self._load_file_io(properties, metadata_location),
-                catalog=self,
-            )
         )
 
     def create_table(  # noqa: PLR0913, PLR0917  pyiceberg's signature

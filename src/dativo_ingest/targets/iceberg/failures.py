@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dativo_ingest.targets.postgres.failures import kind_of, was_refused
 from dativo_plugin_sdk import (
+    AuthenticationError,
     ConcurrencyError,
     ConfigurationError,
+    ConnectionError,
     DatabaseLockError,
     DativoError,
     DiskFullError,
@@ -120,7 +123,9 @@ def translated(what: str) -> Iterator[None]:
 def as_dativo_error(error: BaseException, what: str) -> DativoError:
     """Choose the class for what happened while ``what`` was done."""
     kind, hint = _find(error)
-    text = str(error) or type(error).__name__
+    original = getattr(error, "orig", None)  # SQLAlchemy writes its statement beside what the driver says
+    said = str(error) if original is None else str(original).splitlines()[0]
+    text = said or type(error).__name__
     if text == "ACCESS_DENIED":
         text = "access denied"
     return kind(
@@ -138,12 +143,14 @@ def never_sent(error: BaseException) -> bool:
     )
 
 
-def _find(error: BaseException) -> Found:  # noqa: PLR0911  one for each library
+def _find(error: BaseException) -> Found:  # noqa: C901, PLR0911  one for each library
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error)
     original = getattr(error, "orig", None)  # SQLAlchemy keeps the driver's error there
     if isinstance(original, BaseException):
         return _find(original)
+    if type(error).__module__.startswith("psycopg"):
+        return _of_psycopg(error)
     for each in type(error).__mro__:
         if each.__module__.startswith("pyiceberg") and each.__name__ in _HTTP:
             return _HTTP[each.__name__]
@@ -175,6 +182,13 @@ def _of_sqlite(error: sqlite3.Error) -> Found:
     code = getattr(error, "sqlite_errorcode", None)
     # The low byte is the primary code; the rest says more about it (SQLite, "Result and Error Codes").
     return _SQLITE.get(code & 0xFF, (ResourceError, None)) if code is not None else (ResourceError, None)
+
+
+def _of_psycopg(error: BaseException) -> Found:
+    kind, hint = kind_of(error, str(error))
+    if issubclass(kind, AuthenticationError | ConnectionError | ResourceNotFoundError):
+        hint = "check target.connection.uri and target.credentials.password, and that the database is up"
+    return kind, hint
 
 
 def _of_requests(error: BaseException) -> Found:
@@ -230,7 +244,8 @@ def outcome_is_unknown(error: BaseException) -> bool:
         refused = 400 <= code < 500  # noqa: PLR2004  HTTP's "it is your fault"
         return not refused and not never_sent(error) and "EndpointConnectionError" not in names
     if "sqlalchemy" in modules:
-        return not isinstance(getattr(error, "orig", None), sqlite3.Error)
+        original = getattr(error, "orig", None)
+        return not isinstance(original, sqlite3.Error) and not was_refused(original)
     if names & {"CommitStateUnknownException", "ServerError"}:
         return True
     # A commit that was done and whose answer cannot be read shows as a ValueError of pydantic's.

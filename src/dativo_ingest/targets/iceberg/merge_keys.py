@@ -30,7 +30,7 @@ from pyiceberg.types import (
 from dativo_ingest.targets.iceberg.file_schema import arrow_type
 from dativo_ingest.targets.iceberg.grouping import as_stored
 from dativo_ingest.targets.iceberg.position_deletes import numbers
-from dativo_plugin_sdk import DataValidationError, InvalidConfigError, SchemaValidationError
+from dativo_plugin_sdk import InvalidConfigError, SchemaValidationError
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -118,22 +118,6 @@ def key_columns(names: Sequence[str], incoming: pa.Schema, table: Schema, title:
             )
         found.append(KeyColumn(name, field.field_id, field.field_type))
     return found
-
-
-def require_keys(batch: pa.RecordBatch, names: Sequence[str], title: str) -> None:
-    """Refuse rows without a key.
-
-    Raises:
-        DataValidationError: A column of the key has nulls.
-    """
-    for name in names:
-        nulls = batch.column(name).null_count
-        if nulls:
-            raise DataValidationError(
-                f"{title}: primary_key {name} is null in {nulls} of {batch.num_rows} rows: they cannot be merged",
-                details={"column": name, "rows": nulls},
-                hint=f"make {name} required in the contract, so that such rows are quarantined",
-            )
 
 
 class KeyLog:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dativo_ingest.targets.iceberg.failures import translated
+from dativo_ingest.targets.iceberg.file_systems import file_system
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -50,7 +51,7 @@ def _missing_parents(io: FileIO, location: str) -> list[tuple[Any, str]]:
 
     pyarrow keeps a folder alive when its last file goes, on S3 by an empty object.
     """
-    found = _file_system(io, location)
+    found = file_system(io, location)
     if found is None:
         return []
     from pyarrow.fs import FileType  # noqa: PLC0415  loads every file system
@@ -81,13 +82,3 @@ def _has_files(system: Any, path: str) -> bool:
         info.type == FileType.File and not info.path.endswith("/")
         for info in system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
     )
-
-
-def _file_system(io: FileIO, location: str) -> tuple[Any, str] | None:
-    """Give pyarrow's file system behind a FileIO, with the location's path in it; None for another library's."""
-    from pyiceberg.io.pyarrow import PyArrowFileIO  # noqa: PLC0415
-
-    if not isinstance(io, PyArrowFileIO):
-        return None
-    scheme, netloc, path = io.parse_location(location, io.properties)
-    return io.fs_by_scheme(scheme, netloc), path

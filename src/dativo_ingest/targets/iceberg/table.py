@@ -17,7 +17,7 @@ from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import as_dativo_error, foreign_errors, outcome_is_unknown, translated
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import Merge
-from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns, require_keys
+from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns
 from dativo_ingest.targets.iceberg.past_commits import ROWS, STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
     RUN_ID,
@@ -32,6 +32,7 @@ from dativo_ingest.targets.iceberg.producers import (
 from dativo_ingest.targets.iceberg.quarantine import Quarantine
 from dativo_ingest.targets.iceberg.table_files import layout_properties, open_files
 from dativo_ingest.targets.iceberg.types import to_iceberg_schema
+from dativo_ingest.targets.primary_key import require_keys
 from dativo_plugin_sdk import (
     CommitStateUnknownError,
     ConcurrencyError,
