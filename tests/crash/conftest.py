@@ -28,8 +28,8 @@ def scene(zygote: Zygote, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
 
     def make(target: str, write: str) -> Scene:
         kind = PLACES[target]
-        s3 = request.getfixturevalue("s3") if kind.needs_s3 else None
-        places.append(kind(tmp_path / f"scene{next(numbers)}", s3))
+        service = request.getfixturevalue(kind.needs) if kind.needs is not None else None
+        places.append(kind(tmp_path / f"scene{next(numbers)}", service))
         places[-1].prepare()
         return Scene(zygote, places[-1], write)
 

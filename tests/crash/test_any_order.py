@@ -260,7 +260,9 @@ class AnyOrder(RuleBasedStateMachine):
         run = data.draw(st.sampled_from([each for each in self.runs if each.write == "merge"]), "run")
         assert run.writer.deletes_rows
         run.changes += keys
-        run.table.delete(pa.record_batch({KEY: pa.array(keys, pa.int64())}, schema=run.schema.empty_table().select([KEY]).schema))
+        run.table.delete(
+            pa.record_batch({KEY: pa.array(keys, pa.int64())}, schema=run.schema.empty_table().select([KEY]).schema)
+        )
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -314,11 +316,16 @@ class AnyOrder(RuleBasedStateMachine):
                 self._landed(run, request)
             self._look()
             return
-        except (FencedError, ConcurrencyError) as refusal:
-            # Columns that changed while the run wrote, or a table that somebody created, are a reason to begin anew.
-            assert stale if isinstance(refusal, FencedError) else run.version != self.version, refusal
+        except FencedError:
             self._give_up(run)
             self._look()
+            assert stale
+            return
+        except ConcurrencyError:
+            self._give_up(run)
+            self._look()
+            # Columns that changed while the run wrote, or a table that somebody created, are a reason to begin anew.
+            assert run.version != self.version
             return
         assert not stale
         assert (receipt.commit_id, receipt.generation) == (request.commit_id, run.generation + 1)

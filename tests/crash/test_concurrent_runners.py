@@ -16,7 +16,7 @@ def steps(place: Place, passed: list[str]) -> list[str]:
     """Choose the steps of the protocol where a runner dies while others are at work."""
     writer = place.writer.partition(":")[2]
     landing = passed.index(f"before {writer}.commit")
-    calls = {f"after {seam.partition(':')[2]}" for seam in place.atomic}
+    calls = {f"after {seam.partition(':')[2].partition('|')[0]}" for seam in place.atomic}
     atomic = next(name for name in passed[landing:] if name in calls).removeprefix("after ")
     return [
         f"after {writer}.open",

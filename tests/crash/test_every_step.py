@@ -66,7 +66,7 @@ def test_a_run_that_dies_at_any_step_lands_whole_or_not_at_all_and_the_next_make
 
 
 def named(seam: str) -> str:
-    return seam.partition(":")[2]
+    return seam.partition(":")[2].partition("|")[0]
 
 
 def commits(place: Place) -> set[str]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,12 +20,12 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 from iceberg_lake import wait_for_the_table_bucket
-from s3_service import S3
 
 from dativo_plugin_sdk import CommittedState, TableSpec, TargetConfig
 
 JOB, STREAM = "crash", "events"
 STATE_KEY = f"dativo.state.{JOB}/{STREAM}"
+_IN_FLIGHT_S = 0.05  # what is on loopback by then has arrived, or never will
 READER = "dativo_plugin_sdk.streams:StreamReader.acknowledge"
 COLUMNS = ["id", "part", "label"]
 
@@ -34,7 +35,7 @@ class Place(ABC):
     """Where one table and its quarantine lie, fresh for each scene."""
 
     folder: Path
-    s3: S3 | None = None
+    service: Any = None
     number: int = field(default_factory=lambda: int.from_bytes(os.urandom(5)))
     _seen: dict[str, Any] = field(default_factory=dict)
     """What was read of files that never change."""
@@ -57,7 +58,8 @@ class Place(ABC):
     one_at_a_time: ClassVar[bool] = False
     """Whether a process keeps others out from its first look on."""
     partitioned: ClassVar[bool] = True
-    needs_s3: ClassVar[bool] = False
+    needs: ClassVar[str | None] = None
+    """The fixture of the service that it is in."""
 
     @property
     def seams(self) -> list[str]:
@@ -102,6 +104,11 @@ class Place(ABC):
     def prepare(self) -> None:  # noqa: B027  most have nothing to wait for
         """Wait until runs can begin."""
 
+    def settle(self) -> None:
+        """Wait until what a dead run had sent to a service is done."""
+        if self.needs is not None:
+            time.sleep(_IN_FLIGHT_S)
+
     def clear(self) -> None:
         """Remove what may be large; the test's folder goes by itself."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -116,8 +123,7 @@ class _InBucket(Place):
 
     @property
     def prefix(self) -> str:
-        assert self.s3 is not None
-        return f"{self.s3.bucket}/crash{self.number}"
+        return f"{self.service.bucket}/crash{self.number}"
 
     def files(self) -> set[str]:
         return self._objects(self.prefix)
@@ -134,8 +140,7 @@ class _InBucket(Place):
 
     @cached_property
     def _arrow(self) -> Any:
-        assert self.s3 is not None
-        return self.s3.filesystem()
+        return self.service.filesystem()
 
     def clear(self) -> None:
         super().clear()
@@ -241,7 +246,7 @@ class IcebergRest(Iceberg):
 
     name = "iceberg-rest"
     every_step = ("append", "merge")
-    needs_s3 = True
+    needs = "s3"
     inside = (
         *(seam for seam in Iceberg.inside if ".embedded:" not in seam),
         "pyiceberg.catalog.rest:RestCatalog.create_table",
@@ -256,8 +261,7 @@ class IcebergRest(Iceberg):
         wait_for_the_table_bucket(self._catalog)
 
     def target(self) -> dict[str, Any]:
-        s3 = self.s3
-        assert s3 is not None
+        s3 = self.service
         return {
             "connector": "iceberg",
             "connection": {"uri": s3.catalog_uri, "warehouse": f"s3://{s3.table_bucket}", "endpoint": s3.endpoint},
@@ -273,8 +277,7 @@ class IcebergRest(Iceberg):
     def _catalog(self) -> Any:
         from pyiceberg.catalog import load_catalog
 
-        s3 = self.s3
-        assert s3 is not None
+        s3 = self.service
         return load_catalog(
             "other",
             **{
@@ -301,8 +304,7 @@ class IcebergRest(Iceberg):
 
     @property
     def prefix(self) -> str:
-        assert self.s3 is not None
-        return f"{self.s3.table_bucket}/{self.namespace}"
+        return f"{self.service.table_bucket}/{self.namespace}"
 
     def files(self) -> set[str]:
         return _InBucket._objects(self, self.prefix)  # type: ignore[arg-type]
@@ -312,8 +314,7 @@ class IcebergRest(Iceberg):
 
     @cached_property
     def _arrow(self) -> Any:
-        assert self.s3 is not None
-        return self.s3.filesystem()
+        return self.service.filesystem()
 
     def _short(self, location: str) -> str:
         return location.removeprefix(f"s3://{self.prefix}/")
@@ -431,14 +432,13 @@ class DeltaS3(_InBucket, Delta):
 
     name = "delta-s3"
     every_step = ("append", "merge")
-    needs_s3 = True
+    needs = "s3"
 
     def target(self) -> dict[str, Any]:
-        assert self.s3 is not None
         return {
             "connector": "delta",
-            "connection": {"path": self.uri, "endpoint": self.s3.endpoint},
-            "credentials": self.s3.credentials,
+            "connection": {"path": self.uri, "endpoint": self.service.endpoint},
+            "credentials": self.service.credentials,
             "namespace": "raw",
         }
 
@@ -448,13 +448,12 @@ class DeltaS3(_InBucket, Delta):
 
     @property
     def storage(self) -> dict[str, str] | None:
-        assert self.s3 is not None
         return {
-            "AWS_ENDPOINT_URL": self.s3.endpoint,
+            "AWS_ENDPOINT_URL": self.service.endpoint,
             "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": self.s3.region,
-            "AWS_ACCESS_KEY_ID": self.s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.s3.secret_access_key,
+            "AWS_REGION": self.service.region,
+            "AWS_ACCESS_KEY_ID": self.service.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.service.secret_access_key,
         }
 
     def read(self, file: str) -> bytes:
@@ -526,7 +525,7 @@ class ParquetS3(_InBucket, Parquet):
     """The same in a bucket."""
 
     name = "parquet-s3"
-    needs_s3 = True
+    needs = "s3"
     inside = (
         "dativo_ingest.targets.parquet_s3:S3Table.begin",
         "dativo_ingest.targets.parquet_s3:S3Folder.start",
@@ -539,11 +538,10 @@ class ParquetS3(_InBucket, Parquet):
     events = ()
 
     def target(self) -> dict[str, Any]:
-        assert self.s3 is not None
         return {
             "connector": "parquet",
-            "connection": {"path": f"s3://{self.prefix}", "endpoint": self.s3.endpoint},
-            "credentials": self.s3.credentials,
+            "connection": {"path": f"s3://{self.prefix}", "endpoint": self.service.endpoint},
+            "credentials": self.service.credentials,
             "namespace": "raw",
         }
 
@@ -595,6 +593,67 @@ class DuckDB(Place):
         return {"lake.duckdb", "lake.duckdb.wal"} & self.files()
 
 
+class InPostgres(Place):
+    """A schema of a database."""
+
+    name = "postgres"
+    needs = "postgres"
+    modes = every_step = ("append", "overwrite", "merge")
+    writer = "dativo_ingest.targets.postgres.table:PostgresTableWriter"
+    inside = ("dativo_ingest.targets.postgres.table:PostgresTableWriter._settle",)
+    atomic = ("dativo_ingest.targets.postgres.table:run|COMMIT",)
+    partitioned = False
+
+    @property
+    def schema(self) -> str:
+        return f"crash{self.number}"
+
+    def target(self) -> dict[str, Any]:
+        return {
+            "connector": "postgres",
+            "connection": self.service.connection,
+            "credentials": self.service.credentials,
+            "namespace": self.schema,
+        }
+
+    def settle(self) -> None:
+        """Wait until the server has let go of the dead run's session."""
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        until_s = time.monotonic() + 30
+        while self.service.ask(others) != [(0,)]:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+
+    def rows(self, table: str = STREAM) -> pa.Table:
+        if table not in self.files():
+            return pa.table({})
+        with self.service.connect() as session:
+            cursor = session.execute(f'SELECT * FROM {self.schema}."{table}"')
+            names = [column.name for column in cursor.description]
+            return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in cursor])
+
+    def state(self) -> CommittedState:
+        if "_dativo_state" not in self.files():
+            return CommittedState()
+        found = self.service.ask(f"SELECT state FROM {self.schema}._dativo_state")
+        return CommittedState.from_json(found[0][0] if found else None)
+
+    def history(self) -> list[tuple[int, str]] | None:
+        if "_dativo_commits" not in self.files():
+            return []
+        found = self.service.ask(f"SELECT generation, commit_id FROM {self.schema}._dativo_commits ORDER BY 1")
+        return [(generation, commit_id) for generation, commit_id in found]
+
+    def files(self) -> set[str]:
+        found = self.service.ask(f"SELECT tablename FROM pg_tables WHERE schemaname = '{self.schema}'")
+        return {name for (name,) in found}
+
+    def reachable(self) -> set[str]:
+        return {STREAM, f"{STREAM}__quarantine", "_dativo_state", "_dativo_commits"} & self.files()
+
+
 PLACES: dict[str, type[Place]] = {
-    place.name: place for place in (Iceberg, IcebergRest, Delta, DeltaS3, Parquet, ParquetS3, DuckDB)
+    place.name: place for place in (Iceberg, IcebergRest, Delta, DeltaS3, Parquet, ParquetS3, DuckDB, InPostgres)
 }

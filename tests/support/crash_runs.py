@@ -211,7 +211,10 @@ class Scene:
             for index in range(count)
         ]
         self._runs += count
-        return [self._ended(order, answer) for order, answer in zip(orders, self.zygote.scene(orders), strict=True)]
+        ended = [self._ended(order, answer) for order, answer in zip(orders, self.zygote.scene(orders), strict=True)]
+        if any(each.code == SIGKILLED for each in ended):
+            self.place.settle()
+        return ended
 
     def run(self) -> Ended:
         """Run the job once, undisturbed, and see that it gets through."""

@@ -54,14 +54,20 @@ class Points:
             self._busy = False
 
     def watch(self, seam: str) -> None:
-        """Pass a point before and after each call of ``module:Class.name`` or ``module:name``."""
+        """Pass a point before and after each call of ``module:Class.name`` or ``module:name``.
+
+        ``module:name|argument`` passes calls with such an argument only.
+        """
         module, _, path = seam.partition(":")
+        path, _, only = path.partition("|")
         *owners, name = path.split(".")
         owner: Any = functools.reduce(getattr, owners, importlib.import_module(module))
         original = inspect.getattr_static(owner, name)
 
         @functools.wraps(original)
         def watched(*arguments: Any, **named: Any) -> Any:
+            if only and only not in arguments:
+                return original(*arguments, **named)
             self.pass_(f"before {path}")
             answer = original(*arguments, **named)
             self.pass_(f"after {path}")

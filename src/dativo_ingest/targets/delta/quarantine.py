@@ -21,15 +21,7 @@ from dativo_ingest.targets.delta.changes import apply_changes
 from dativo_ingest.targets.delta.config import Place
 from dativo_ingest.targets.delta.data_files import DataFile, DeltaFiles
 from dativo_ingest.targets.delta.failures import as_dativo_error, foreign_errors, translated
-from dativo_ingest.targets.delta.log import (
-    add_actions,
-    as_delta,
-   
-    load_table,
-    normal,
-    require_plain,
-    schema_of,
-)
+from dativo_ingest.targets.delta.log import add_actions, as_delta, load_table, normal, require_plain, schema_of
 from dativo_ingest.targets.delta.types import stored_schema
 from dativo_ingest.targets.parquet_files import FileFormat
 from dativo_plugin_sdk import CommittedState, ConcurrencyError, SchemaValidationError, TableSpec

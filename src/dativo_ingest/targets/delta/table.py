@@ -89,6 +89,7 @@ class DeltaTableWriter(TableWriter):
         self._rejects: DeltaFiles | None = None
         self._state_file: str | None = None
         self._keep_files = False
+        self._tried = False  # set once a commit failed that may have landed
 
     def load_state(self) -> CommittedState:
         """Read the stream's state; what a crash left of the last commit's rejected rows is published first."""
@@ -262,6 +263,18 @@ class DeltaTableWriter(TableWriter):
         found = self._log.generation(table)
         if found == request.expected_generation:
             return
+        if (
+            self._tried
+            and found > request.expected_generation + 1
+            and self._log.forgets(table, request.expected_generation + 1)
+        ):
+            self._keep_files = True
+            raise CommitStateUnknownError(
+                f"{self._name} is at generation {found} by now, and its log does not tell whose commit was generation "
+                f"{request.expected_generation + 1}",
+                details={"commit_id": request.commit_id, "table": self._name},
+                hint="the next run goes on from what the table says",
+            )
         try:
             run_id = self._log.state(table).run_id
         except DativoError:
@@ -376,6 +389,7 @@ class DeltaTableWriter(TableWriter):
             FencedError: Another run has committed.
             CommitStateUnknownError: It is not there, and may still come.
         """
+        self._tried = True
         failure = as_dativo_error(error, f"committing to {self._name}", self._place.folder)
         unknown = self._place.folder is None and may_still_land(failure)
         looked: DativoError | None = None
