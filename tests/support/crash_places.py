@@ -237,8 +237,7 @@ class Iceberg(Place):
         return found
 
     def foreign(self, file: str) -> bool:
-        # A table that is created has metadata before it has a run: no data file depends on it.
-        return file.endswith(".metadata.json") and "/00000-" in file
+        return file.endswith(".metadata.json")  # Iceberg numbers them
 
 
 class IcebergRest(Iceberg):
@@ -318,9 +317,6 @@ class IcebergRest(Iceberg):
 
     def _short(self, location: str) -> str:
         return location.removeprefix(f"s3://{self.prefix}/")
-
-    def foreign(self, file: str) -> bool:
-        return file.endswith(".metadata.json")  # the service's own
 
 
 # Delta
