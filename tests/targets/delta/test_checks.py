@@ -39,11 +39,11 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
 
 
-def load(writer: DeltaWriter, generation: int = 0):
+def load(writer: DeltaWriter, generation: int = 0, run: str = "c"):
     table = writer.table(SPEC)
     table.open(pa.schema({"id": pa.int64()}))
     table.write(pa.record_batch({"id": [1, 2]}))
-    return table.commit(CommitRequest(f"c{generation}", generation, {"at": generation}, "2026-01-01T00:00:00Z"))
+    return table.commit(CommitRequest(f"{run}{generation}", generation, {"at": generation}, "2026-01-01T00:00:00Z"))
 
 
 def test_checking_walks_the_steps_and_leaves_nothing(tmp_path):
@@ -111,7 +111,7 @@ def test_tables_on_s3_are_appended_to_overwritten_merged_and_fenced(s3):
         receipts.append(table.commit(CommitRequest(f"c{generation}", generation, None, "2026-01-01T00:00:00Z")))
 
     with pytest.raises(FencedError):
-        load(writer, 1)
+        load(writer, 1, run="late")
     writer.close()
 
     assert [(each.inserted, each.updated, each.deleted) for each in receipts] == [(2, 0, 4), (1, 2, 0)]
