@@ -36,7 +36,7 @@ class Database:
     """
 
     _making = threading.Lock()
-    """Two transactions that make the same schema at once would conflict."""
+    """Two threads that make the file, or the same schema, at once would conflict."""
 
     def __init__(self, path: Path, *, lock_timeout_s: float) -> None:
         self.path = path
@@ -67,8 +67,10 @@ class Database:
         """
         if self._root is None:
             make_folder(self.path.parent)
-            if run_id is not None and not exists(self.path):
-                self._create(run_id)
+            if run_id is not None:
+                with self._making:
+                    if not exists(self.path):
+                        self._create(run_id)
             self._root = self._connect()
         with translated(str(self.path)):
             if memory_bytes > self._memory_bytes:
