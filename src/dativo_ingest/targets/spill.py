@@ -54,8 +54,11 @@ class Spill(Generic[Group]):
         return list(self._batches)
 
     def read(self, group: Group) -> Iterator[pa.RecordBatch]:
-        """Read a group's rows in the order they came."""
-        with _translated(), pa.OSFile(self._path, mode="rb") as file, pa.ipc.open_file(file) as reader:
+        """Read a group's rows in the order they came.
+
+        They lie in pages of the file, which count as the process's memory only while somebody holds the rows.
+        """
+        with _translated(), pa.memory_map(self._path) as file, pa.ipc.open_file(file) as reader:
             for index in self._batches[group]:
                 yield reader.get_batch(index)
 

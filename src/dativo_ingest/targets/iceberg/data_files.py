@@ -54,11 +54,9 @@ class _Buffer:
     _shared: list[pa.RecordBatch] = field(default_factory=list)
     """The latest rows: their memory is a part of other partitions'."""
 
-    def add(self, batch: pa.RecordBatch) -> int:
-        size_bytes = batch.nbytes + _ARRAY_BYTES * batch.num_columns
+    def add(self, batch: pa.RecordBatch, size_bytes: int) -> None:
         self._shared.append(batch)
         self.size_bytes += size_bytes
-        return size_bytes
 
     def detach(self) -> None:
         """Copy what is shared, so that the others' memory can go when they do."""
@@ -69,6 +67,10 @@ class _Buffer:
     def take(self) -> list[pa.RecordBatch]:
         batches, self._own, self._shared, self.size_bytes = [*self._own, *self._shared], [], [], 0
         return batches
+
+
+def _size_bytes(batch: pa.RecordBatch) -> int:
+    return batch.nbytes + _ARRAY_BYTES * batch.num_columns
 
 
 class DataFiles:
@@ -134,11 +136,11 @@ class DataFiles:
         if self._log is not None:
             converted = self._log.number(converted)
         if self._partitioner is None:
-            self._add((), converted)
+            self._add((), converted, _size_bytes(converted))
             if self._parts[()].size_bytes >= self._row_group_bytes:
                 self._flush(())
             return
-        self._mixed.add(converted)
+        self._mixed.add(converted, _size_bytes(converted))
         if self._mixed.size_bytes >= self._mixed_limit_bytes:
             self._tell_apart(self._partitioner)
 
@@ -176,16 +178,18 @@ class DataFiles:
         batch = pa.concat_batches(batches) if len(batches) > 1 else batches[0]  # type: ignore[attr-defined]  # the stubs lack it
         batches.clear()
         self._round += 1
+        row_bytes = batch.nbytes / batch.num_rows  # of each part about so many: to measure them all takes its time
         with translated("partitioning rows"):
             for values, rows in partitioner.split(batch):
-                self._add(values, rows)
+                self._add(values, rows, int(row_bytes * rows.num_rows) + _ARRAY_BYTES * rows.num_columns)
         while self._parts_bytes > self._parts_limit_bytes:
             self._make_room()
 
-    def _add(self, values: PartitionValues, batch: pa.RecordBatch) -> None:
+    def _add(self, values: PartitionValues, batch: pa.RecordBatch, size_bytes: int) -> None:
         part = self._parts.setdefault(values, _Buffer())
         part.last_round = self._round
-        self._parts_bytes += part.add(batch)
+        part.add(batch, size_bytes)
+        self._parts_bytes += size_bytes
 
     def _make_room(self) -> None:
         """Write the partitions that are worth a row group; where none is, let all of them wait on disk."""
@@ -293,7 +297,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[
     """Cut rows into tables of a row group's bytes, or as much more as the last batch brings."""
     waiting = _Buffer()
     for batch in batches:
-        waiting.add(batch)
+        waiting.add(batch, _size_bytes(batch))
         if waiting.size_bytes >= size_bytes:
             yield pa.Table.from_batches(waiting.take())
     if waiting.size_bytes:
