@@ -579,7 +579,7 @@ class DuckDB(Place):
         return self._query(f'FROM raw."{table}"')
 
     def state(self) -> CommittedState:
-        found = self._query("SELECT state FROM _dativo.state")
+        found = self._query(f"SELECT state FROM _dativo.state WHERE starts_with(state_key, '{STATE_KEY} in ')")
         return CommittedState.from_json(found["state"][0].as_py() if found.num_rows else None)
 
     def files(self) -> set[str]:
@@ -633,7 +633,9 @@ class InPostgres(Place):
     def state(self) -> CommittedState:
         if "_dativo_state" not in self.files():
             return CommittedState()
-        found = self.service.ask(f"SELECT state FROM {self.schema}._dativo_state")
+        found = self.service.ask(
+            f"SELECT state FROM {self.schema}._dativo_state WHERE state_key LIKE '{STATE_KEY} in %'"
+        )
         return CommittedState.from_json(found[0][0] if found else None)
 
     def history(self) -> list[tuple[int, str]] | None:
