@@ -21,7 +21,7 @@ ROWS = 60
 PARTS = 3
 KEYS = 150
 SIGKILLED = -9
-FENCED, TRY_AGAIN = 79, 75
+FENCED, TRY_AGAIN, INTERRUPTED = 79, 75, 130
 CONTRACT = """
 apiVersion: v3.1.0
 kind: DataContract
@@ -253,13 +253,17 @@ class Scene:
             assert commit["id"] == self.place.state().commit_id
         self.look_for_stray_files(whole=True)
 
-    def look_for_stray_files(self, *, whole: bool = False) -> None:
-        """See that what no reader can come to was left by runs that failed, and by none that got through."""
+    def stray_files(self) -> set[str]:
+        """List what no reader can come to; what readers come to must be there."""
         files, reachable = self.place.files(), self.place.reachable()
         assert reachable <= files, f"missing: {reachable - files}"
-        stray = files - reachable
+        return files - reachable
+
+    def look_for_stray_files(self, *, whole: bool = False) -> None:
+        """See that what no reader can come to was left by runs that failed, and by none that got through."""
+        stray = self.stray_files()
         if whole:
-            assert stray <= self._stray
+            assert stray <= self._stray, stray - self._stray
         for file in stray - self._stray:
             assert self._is_named(file), f"{file} tells of no failed run ({self.failed})"
         self._stray = stray

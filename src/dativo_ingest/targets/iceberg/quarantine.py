@@ -19,7 +19,7 @@ from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
 from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table
 from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
-from dativo_ingest.targets.iceberg.failures import translated
+from dativo_ingest.targets.iceberg.failures import foreign_errors, outcome_is_unknown, translated
 from dativo_ingest.targets.iceberg.parquet_file import data_file
 from dativo_ingest.targets.iceberg.producers import RUN_ID, FenceBrokenError, stage_snapshot
 from dativo_ingest.targets.iceberg.table_files import format_options, layout_properties, open_files
@@ -126,14 +126,8 @@ class Quarantine:
         pointer = state.quarantine
         if pointer is None:
             return
-
-        def fence(metadata: TableMetadata) -> None:
-            if self._is_published(metadata, state, table_uuid):
-                raise FenceBrokenError("published by somebody else")
-
-        note = {"table_uuid": table_uuid, "generation": state.generation, "commit_id": state.commit_id}
         with translated(f"publishing rejected rows in {self.name}"):
-            for _ in range(_ATTEMPTS):
+            for attempt in range(_ATTEMPTS):
                 table = find_table(self.catalog, self.identifier)
                 if table is None:
                     table = self._recreate(pointer)
@@ -141,20 +135,30 @@ class Quarantine:
                     return
                 found = files if files is not None else self._read(table, pointer)
                 try:
-                    with table.transaction() as transaction:
-                        transaction.set_properties({self._note: json.dumps(note)})
-                        summary = {"dativo.commit-id": str(state.commit_id), RUN_ID: str(state.run_id)}
-                        stage_snapshot(transaction, found, replace=False, fence=fence, summary=summary)
+                    self._append(table, found, state, table_uuid)
                 except FenceBrokenError:
                     return
-                except CommitFailedException:
-                    continue
-                return
+                except foreign_errors() as error:
+                    if not _may_be_tried_again(error, last=attempt == _ATTEMPTS - 1):
+                        raise
+                else:
+                    return
         raise ConcurrencyError(
             f"{self.name} is being changed by others all the time; the rows of {self.spec.name} are committed, its "
             "rejected rows will be published by the next run",
             hint="run the job again",
         )
+
+    def _append(self, table: Table, files: Sequence[DataFile], state: CommittedState, table_uuid: str) -> None:
+        def fence(metadata: TableMetadata) -> None:
+            if self._is_published(metadata, state, table_uuid):
+                raise FenceBrokenError("published by somebody else")
+
+        note = {"table_uuid": table_uuid, "generation": state.generation, "commit_id": state.commit_id}
+        summary = {"dativo.commit-id": str(state.commit_id), RUN_ID: str(state.run_id)}
+        with table.transaction() as transaction:
+            transaction.set_properties({self._note: json.dumps(note)})
+            stage_snapshot(transaction, files, replace=False, fence=fence, summary=summary)
 
     def _is_published(self, metadata: TableMetadata, state: CommittedState, table_uuid: str) -> bool:
         note = json.loads(metadata.properties.get(self._note, "{}"))
@@ -182,3 +186,8 @@ class Quarantine:
         with load_file_io(self.catalog.properties, path).new_input(path).open() as stream:
             schema = pq.read_schema(cast("Any", stream))
         return self._ready(schema)
+
+
+def _may_be_tried_again(error: BaseException, *, last: bool) -> bool:
+    """Say whether to look again: where it has landed, that shows, and the fence keeps it from landing twice."""
+    return isinstance(error, CommitFailedException) or (outcome_is_unknown(error) and not last)

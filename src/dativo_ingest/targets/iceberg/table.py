@@ -349,6 +349,20 @@ class IcebergTable(TableWriter):
             transaction = self._transaction(table)
             delta = self._merge.plan(table, files) if self._merge is not None else None
             producer = self._fill(transaction, request, state, delta or files)
+        try:
+            if not self._send(transaction, producer, request, creates=table is None, last=last):
+                return None
+        except FencedError:
+            discard_manifests(producer)
+            raise
+        if delta is not None:
+            return _merged(request, producer, delta)
+        return _receipt(request, producer, files, replaced=self._replaces)
+
+    def _send(
+        self, transaction: Transaction, producer: Producer, request: CommitRequest, *, creates: bool, last: bool
+    ) -> bool:
+        """Send a commit and find out whether it landed; False says that it did not and may be tried again."""
         self._keep_files = True
         try:
             transaction.commit_transaction()
@@ -357,39 +371,21 @@ class IcebergTable(TableWriter):
             if not self._landed(request):
                 self._refused(producer)
                 if not last and not isinstance(error, FenceBrokenError):
-                    return None
+                    return False
                 raise as_dativo_error(error, f"committing to {self._name}") from error
         except foreign_errors() as error:
             if not self._landed_after_all(request, error):
                 self._refused(producer)
                 raise as_dativo_error(error, f"committing to {self._name}") from error
-        if table is None:
-            self._confirm_created(request, producer)
-        if delta is not None:
-            return _merged(request, producer, delta)
-        return _receipt(request, producer, files, replaced=self._replaces)
-
-    def _confirm_created(self, request: CommitRequest, producer: Producer) -> None:
-        """See that the table that was created is the one that stayed.
-
-        A commit to a table names what it builds on. One that creates a table has nothing to name but that there is
-        none, and some REST catalogs let two creators through at once: the second one's table replaces the first's.
-
-        Raises:
-            FencedError: It is another run's.
-            CommitStateUnknownError: It is not there.
-        """
-        try:
-            landed = self._landed(request)
-        except FencedError:
-            discard_manifests(producer)
-            raise
-        if not landed:
+        # A commit to a table names what it builds on. One that creates a table has nothing to name but that there is
+        # none, and some REST catalogs let two creators through at once: the second one's table replaces the first's.
+        if creates and not self._landed(request):
             raise CommitStateUnknownError(
                 f"{self._name}: the catalog said that it created the table, and does not show it",
                 details={"commit_id": request.commit_id, "table": self._name},
                 hint="look at the catalog; the next run goes on from what it shows",
             )
+        return True
 
     def _refused(self, producer: Producer) -> None:
         """Note that a commit did not land and will not: its manifests are of no use, its data files may go."""
