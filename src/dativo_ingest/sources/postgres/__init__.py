@@ -1,0 +1,1 @@
+"""Reads tables, views and queries of Postgres."""
