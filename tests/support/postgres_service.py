@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ class Postgres:
     port: int
     software: Path
     """The folder of ``psql`` and the other programs."""
+    data: Path
+    """The folder of the cluster."""
     host: str = "127.0.0.1"
     user: str = "dativo_admin"
     password: str = "pa ss'w@rd"
@@ -78,10 +80,23 @@ class Postgres:
             cursor = session.execute(statement)  # type: ignore[arg-type]  # tests write what they ask
             return cursor.fetchall() if cursor.description is not None else []
 
+    def put(self, name: str, text: bytes) -> None:
+        """Write a file into the folder of the cluster; only the server may read it."""
+        path = self.data / name
+        path.write_bytes(text)
+        path.chmod(0o600)
+        if _is_root():
+            os.chown(path, _NOBODY, _NOBODY)
+
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Start a server on a free port, and end it by its pid; it goes with this process however that ends."""
+def running(files: Mapping[str, bytes] | None = None, **settings: str) -> Iterator[Postgres]:
+    """Start a server on a free port, and end it by its pid; it goes with this process however that ends.
+
+    Args:
+        files: What else to put into the cluster's folder, by name.
+        settings: The server's settings beside the usual ones.
+    """
     # pytest's own folders are closed to nobody, and the home of a root user may be.
     folder = Path(tempfile.mkdtemp(prefix="dativo-postgres-", dir="/tmp"))
     folder.chmod(0o755)
@@ -91,10 +106,12 @@ def running() -> Iterator[Postgres]:
         data.mkdir(mode=0o700)
         if _is_root():
             os.chown(data, _NOBODY, _NOBODY)
-        server = Postgres(port=_free_port(), software=software)
+        server = Postgres(port=_free_port(), software=software, data=data)
         _initialise(server, folder, data)
+        for name, text in (files or {}).items():
+            server.put(name, text)
         with (folder / "log.txt").open("wb") as log:
-            process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port)], data, log)
+            process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port, settings)], data, log)
         try:
             _wait(server, process, folder / "log.txt")
             yield server
@@ -130,8 +147,8 @@ def _initialise(server: Postgres, folder: Path, data: Path) -> None:
         raise RuntimeError(f"initdb failed: {output.decode(errors='replace')}")
 
 
-def _flags(port: int) -> list[str]:
-    settings = {"port": str(port), **_SETTINGS}
+def _flags(port: int, more: Mapping[str, str]) -> list[str]:
+    settings = {"port": str(port), **_SETTINGS, **more}
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 

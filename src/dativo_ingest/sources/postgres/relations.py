@@ -134,7 +134,7 @@ class Column:
         made = described(self.name, self.native, self.source_type, nullable=self.nullable)
         if not self.description:
             return made
-        metadata: dict[bytes | str, bytes | str] = {**(made.metadata or {}), "doc": self.description}
+        metadata: Any = {**(made.metadata or {}), b"doc": self.description.encode()}
         return made.with_metadata(metadata)
 
     @property
