@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -200,24 +201,22 @@ def relations(session: Session, name: str | None = None) -> list[Relation]:
         session: A session with no transaction under way.
         name: Only what has this name, with its schema or without; also a partition, which is not listed otherwise.
     """
-    begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
     try:
-        rows = ask(session, _RELATIONS, True, name)  # noqa: FBT003  a parameter of the statement
+        with _reading(session):
+            rows = ask(session, _RELATIONS, True, name)  # noqa: FBT003  a parameter of the statement
     except psycopg.errors.LockNotAvailable:
-        run(session, "ROLLBACK")
-        rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
-    else:
-        run(session, "COMMIT")
+        with _reading(session):
+            rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
     return [Relation(oid, schema, table, _KINDS[kind], *rest) for oid, schema, table, kind, *rest in rows]
 
 
 def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relation]:
     """Give relations with their columns and keys, in the same order; three queries, however many they are."""
-    oids = [relation.oid for relation in found]
-    collected = {oid: _Parts() for oid in oids}
-    _collect_columns(session, collected)
-    for oid, *facts, key_columns, numbers in ask(session, _KEYS, oids):
-        collected[oid].keys.append((*facts, list(numbers[:key_columns])))
+    collected = {relation.oid: _Parts() for relation in found}
+    with _reading(session):
+        _collect_columns(session, collected)
+        for oid, *facts, key_columns, numbers in ask(session, _KEYS, list(collected)):
+            collected[oid].keys.append((*facts, list(numbers[:key_columns])))
     for relation in found:
         parts = collected[relation.oid]
         yield Relation(
@@ -228,6 +227,15 @@ def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relati
                 "key": _key(parts),
             }
         )
+
+
+@contextmanager
+def _reading(session: Session) -> Iterator[None]:
+    begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
+    try:
+        yield
+    finally:
+        run(session, "ROLLBACK")
 
 
 def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:
