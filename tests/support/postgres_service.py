@@ -80,21 +80,12 @@ class Postgres:
             cursor = session.execute(statement)  # type: ignore[arg-type]  # tests write what they ask
             return cursor.fetchall() if cursor.description is not None else []
 
-    def put(self, name: str, text: bytes) -> None:
-        """Write a file into the folder of the cluster; only the server may read it."""
-        path = self.data / name
-        path.write_bytes(text)
-        path.chmod(0o600)
-        if _is_root():
-            os.chown(path, _NOBODY, _NOBODY)
-
 
 @contextmanager
-def running(files: Mapping[str, bytes] | None = None, **settings: str) -> Iterator[Postgres]:
+def running(**settings: str) -> Iterator[Postgres]:
     """Start a server on a free port, and end it by its pid; it goes with this process however that ends.
 
     Args:
-        files: What else to put into the cluster's folder, by name.
         settings: The server's settings beside the usual ones.
     """
     # pytest's own folders are closed to nobody, and the home of a root user may be.
@@ -108,8 +99,6 @@ def running(files: Mapping[str, bytes] | None = None, **settings: str) -> Iterat
             os.chown(data, _NOBODY, _NOBODY)
         server = Postgres(port=_free_port(), software=software, data=data)
         _initialise(server, folder, data)
-        for name, text in (files or {}).items():
-            server.put(name, text)
         with (folder / "log.txt").open("wb") as log:
             process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port, settings)], data, log)
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from certificates import Authority
 from postgres_service import running
+from tls_front import tls_front
 
 from dativo_ingest.postgres.connection import parse_access
 from dativo_ingest.sources.postgres.checks import Checks
@@ -89,7 +92,7 @@ def test_checking_walks_from_the_name_to_a_row(shop):
         pytest.param({"sslmode": "require"}, "tls", "INVALID_CONFIG", "turn TLS on there", id="no tls there"),
     ],
 )
-def test_what_is_wrong_with_the_connection_is_told_at_its_step(shop, connection, step, code, hint):  # noqa: PLR0917
+def test_what_is_wrong_with_the_connection_is_told_at_its_step(shop, connection, step, code, hint):
     where, error = failed(walk({**shop.connection, **connection}, shop.credentials))
 
     assert (where, error.error_code) == (step, code)
@@ -243,34 +246,22 @@ def authority():
     return Authority("Dativo tests")
 
 
-@pytest.fixture(scope="module")
-def secured(authority):
-    """Start a server that speaks TLS, has few places, and knows how to change its certificate."""
-    certificate, key = authority.issue("127.0.0.1")
-    files = {"server.crt": certificate, "server.key": key}
-    settings = {"max_connections": "5", "superuser_reserved_connections": "1", "ssl": "on"}
-    with running(files, **settings) as server:
-        server.ask(f"CREATE ROLE {READER} LOGIN PASSWORD 'secret'")
-        yield server
-
-
 @pytest.fixture
-def presents(secured, tmp_path, authority):
-    """Let the server show a certificate; give a connection that trusts the authority."""
+def presents(postgres, tmp_path, authority):
+    """Put a front with a certificate before the server; give connections that trust the authority."""
     trusted = tmp_path / "root.crt"
     trusted.write_bytes(authority.certificate)
+    with ExitStack() as fronts:
 
-    def change(certificate, key):
-        secured.put("server.key", key)
-        secured.put("server.crt", certificate)
-        secured.ask("SELECT pg_reload_conf()")
-        return {**secured.connection, "sslmode": "verify-full", "sslrootcert": str(trusted)}
+        def show(certificate, key):
+            port = fronts.enter_context(tls_front(postgres.port, certificate, key, tmp_path))
+            return {**postgres.connection, "port": port, "sslmode": "verify-full", "sslrootcert": str(trusted)}
 
-    return change
+        yield show
 
 
-def test_a_certificate_that_proves_the_server_is_accepted(secured, presents, authority):
-    found = walk(presents(*authority.issue("127.0.0.1")), secured.credentials, [])
+def test_a_certificate_that_proves_the_server_is_accepted(postgres, presents, authority):
+    found = walk(presents(*authority.issue("127.0.0.1")), postgres.credentials, [])
 
     assert found["tls"].details == {"tls": True}
     assert found["permission"].success
@@ -284,34 +275,42 @@ def test_a_certificate_that_proves_the_server_is_accepted(secured, presents, aut
         pytest.param({"name": "db.example.com"}, "wrong_host", "INVALID_CONFIG", "connection.host", id="host"),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_told(secured, presents, authority, issue, kind, code, hint):  # noqa: PLR0917
+def test_what_is_wrong_with_a_certificate_is_told(postgres, presents, authority, issue, kind, code, hint):  # noqa: PLR0917
     connection = presents(*authority.issue(**{"name": "127.0.0.1", **issue}))
 
-    step, error = failed(walk(connection, secured.credentials, []))
+    step, error = failed(walk(connection, postgres.credentials, []))
 
     assert (step, error.details["certificate"], error.error_code, error.retryable) == ("tls", kind, code, False)
     assert hint in error.hint
 
 
-def test_a_certificate_of_another_authority_is_told(secured, presents):
+def test_a_certificate_of_another_authority_is_told(postgres, presents):
     connection = presents(*Authority("Somebody else").issue("127.0.0.1"))
 
-    step, error = failed(walk(connection, secured.credentials, []))
-    accepted = walk({**connection, "sslmode": "require", "sslrootcert": None}, secured.credentials, [])
+    step, error = failed(walk(connection, postgres.credentials, []))
+    accepted = walk({**connection, "sslmode": "require", "sslrootcert": None}, postgres.credentials, [])
 
     assert (step, error.details["certificate"], error.error_code) == ("tls", "untrusted", "INVALID_CONFIG")
     assert "source.connection.sslrootcert" in error.hint
     assert accepted["tls"].details == {"tls": True}
 
 
-def test_a_server_that_is_full_is_told(secured):
-    user = {"user": READER, "password": "secret"}
-    taken = [secured.connect(**user) for _ in range(4)]
-    try:
-        step, error = failed(walk({**secured.connection, "user": READER}, {"password": "secret"}, []))
-    finally:
-        for each in taken:
-            each.close()
+def test_a_server_that_is_full_is_told_and_one_that_shuts_down():
+    with running(max_connections="5", superuser_reserved_connections="1") as small:
+        small.ask(f"CREATE ROLE {READER} LOGIN PASSWORD 'secret'")
+        connection = {**small.connection, "user": READER}
+        taken = [small.connect(user=READER, password="secret") for _ in range(4)]
+        try:
+            step, full = failed(walk(connection, {"password": "secret"}, []))
+            os.kill(int((small.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
+            where, stopping = failed(walk(connection, {"password": "secret"}, []))
+            while "too many" in stopping.message:  # the signal is still on its way
+                where, stopping = failed(walk(connection, {"password": "secret"}, []))
+        finally:
+            for each in taken:
+                each.close()
 
-    assert (step, error.error_code, error.retryable) == ("database", "SERVICE_UNAVAILABLE", True)
-    assert "max_connections" in error.hint
+    assert (step, full.error_code, full.retryable) == ("database", "SERVICE_UNAVAILABLE", True)
+    assert "max_connections" in full.hint
+    assert (where, stopping.error_code, stopping.retryable) == ("database", "SERVICE_UNAVAILABLE", True)
+    assert "when the server is up" in stopping.hint
