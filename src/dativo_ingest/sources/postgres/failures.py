@@ -8,6 +8,7 @@ from dativo_plugin_sdk import (
     DataNotFoundError,
     InsufficientPermissionsError,
     InvalidConfigError,
+    TimeoutError,
 )
 
 FAILURES = Failures(
@@ -23,7 +24,9 @@ FAILURES = Failures(
         ),
         "3F000": (DataNotFoundError, "dativo discover lists what there is"),
         "42P01": (DataNotFoundError, "dativo discover lists what there is"),
+        "42": (InvalidConfigError, "correct the stream's query, filter or columns"),
         "42601": (InvalidConfigError, "try the query in psql"),
         "42703": (InvalidConfigError, "dativo discover --verbose lists the columns"),
+        "57014": (TimeoutError, "raise source.options.statement_timeout_s, or the user's statement_timeout"),
     },
 )

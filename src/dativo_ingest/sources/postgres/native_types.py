@@ -114,8 +114,8 @@ def catalog_types(session: Session, oids: Iterable[int]) -> dict[int, CatalogTyp
     while wanted:
         rows = ask(
             session,
-            "SELECT t.oid::int8, t.typname, t.typtype::text, n.nspname = 'pg_catalog', t.typbasetype::int8, t.typtypmod,"
-            " coalesce(e.oid, 0)::int8, coalesce(e.typdelim, ',')::text FROM pg_catalog.pg_type t"
+            "SELECT t.oid::int8, t.typname, t.typtype::text, n.nspname = 'pg_catalog', t.typbasetype::int8,"
+            " t.typtypmod, coalesce(e.oid, 0)::int8, coalesce(e.typdelim, ',')::text FROM pg_catalog.pg_type t"
             " JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace"
             " LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid"
             " WHERE t.oid = ANY ($1::int8[]::oid[])",
@@ -128,7 +128,9 @@ def catalog_types(session: Session, oids: Iterable[int]) -> dict[int, CatalogTyp
     return known
 
 
-def native_type(oid: int, modifier: int, types: Catalog, *, dimensions: int = 1, cents: int = _CENTS) -> NativeType:
+def native_type(  # noqa: PLR0911  one line for each kind of type
+    oid: int, modifier: int, types: Catalog, *, dimensions: int = 1, cents: int = _CENTS
+) -> NativeType:
     """Find how a type comes over.
 
     Args:
@@ -170,7 +172,7 @@ def described(name: str, native: NativeType, source_type: str, *, nullable: bool
 
 
 def _array(array: CatalogType, element: NativeType, dimensions: int) -> NativeType:
-    if dimensions > 1 or element.is_json and element.fidelity == "json":
+    if dimensions > 1 or element.fidelity == "json" or element.element is not None:
         return _JSON
     if array.delimiter != _LIST_DELIMITER:
         return _TEXT

@@ -1,0 +1,23 @@
+"""What a job can tell the Postgres source about its streams."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dativo_plugin_sdk import PluginConfig
+from dativo_plugin_sdk.config import Texts
+
+
+class PostgresSourceOptions(PluginConfig):
+    """How streams are read; in ``source.options`` for all of them, a stream's own keys go first."""
+
+    query: str | None = Field(default=None, min_length=1)
+    """A SELECT of one's own, in place of the table that the stream is named for."""
+    columns: Texts = ()
+    """The columns to read; by default all."""
+    filter: str | None = Field(default=None, min_length=1)
+    """A condition in SQL that rows must meet, such as ``status <> 'draft'``; the server leaves the others out."""
+    lock_timeout_s: float = Field(default=60.0, ge=0)
+    """How long to wait for others that hold a table; 0 is for ever."""
+    statement_timeout_s: float | None = Field(default=None, ge=0)
+    """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
