@@ -14,6 +14,8 @@ from tls_front import tls_front
 
 from dativo_ingest.postgres.connection import parse_access
 from dativo_ingest.sources.postgres.checks import Checks
+from dativo_ingest.sources.postgres.options import PostgresSourceOptions
+from dativo_ingest.sources.postgres.selection import selection_of
 from dativo_plugin_sdk import DativoError, StreamSpec
 
 READER = "checks_reader"
@@ -21,18 +23,21 @@ ORDERS = StreamSpec(name="checked.orders")
 
 
 @contextmanager
-def checks(connection, credentials, streams, **keywords):
-    made = Checks(parse_access(connection, credentials, end="source"), streams, **keywords)
+def checks(connection, credentials, streams, **options):
+    def selected(session, stream):
+        return selection_of(session, stream, PostgresSourceOptions(**options))
+
+    made = Checks(parse_access(connection, credentials, end="source"), streams, selected)
     try:
         yield made.steps()
     finally:
         made.close()
 
 
-def walk(connection, credentials=None, streams=(ORDERS,), **keywords):
+def walk(connection, credentials=None, streams=(ORDERS,), **options):
     """Run the steps until the first that fails, as the engine does; give results or errors by step."""
     found = {}
-    with checks(connection, credentials or {}, streams, **keywords) as steps:
+    with checks(connection, credentials or {}, streams, **options) as steps:
         for check in steps:
             try:
                 found[check.step] = check.run()
@@ -184,7 +189,7 @@ def test_a_stream_that_is_not_there_and_a_cursor_that_is_not_are_told(shop):
 
 def test_a_query_is_tried_and_its_mistakes_are_told(shop):
     def of(text):
-        return walk(shop.connection, shop.credentials, [StreamSpec(name="mine")], query_of=lambda _: text)
+        return walk(shop.connection, shop.credentials, [StreamSpec(name="mine")], query=text)
 
     found = of("SELECT id FROM checked.orders -- all;")
     errors = [failed(of(text))[1] for text in ("SELECT FROM WHERE", "SELECT x FROM checked.orders", "SELECT * FROM no")]

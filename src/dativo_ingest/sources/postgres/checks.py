@@ -9,12 +9,13 @@ from psycopg import pq
 
 from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.names import quoted
-from dativo_ingest.postgres.sessions import ask, begin, run
+from dativo_ingest.postgres.sessions import Session, ask, begin, run
 from dativo_ingest.postgres.way_in import WayIn, passed
-from dativo_ingest.sources.postgres.cursors import XMIN, cursor_candidates
-from dativo_ingest.sources.postgres.discovery import doubts, find
+from dativo_ingest.sources.postgres.cursors import cursor_candidates
+from dativo_ingest.sources.postgres.discovery import doubts
 from dativo_ingest.sources.postgres.failures import FAILURES
-from dativo_ingest.sources.postgres.relations import Relation, readable, relations
+from dativo_ingest.sources.postgres.relations import readable, relations
+from dativo_ingest.sources.postgres.selection import Selection
 from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
@@ -52,19 +53,19 @@ class Checks:
     Args:
         access: Where the server is and how to be let in.
         streams: What is to be read.
-        query_of: Gives a stream's own SQL, where it has one.
+        selected: Finds what a stream selects.
     """
 
     def __init__(
         self,
         access: PostgresAccess,
         streams: Sequence[StreamSpec],
-        query_of: Callable[[StreamSpec], str | None] = lambda _: None,
+        selected: Callable[[Session, StreamSpec], Selection],
     ) -> None:
         self._streams = streams
-        self._query_of = query_of
+        self._selected = selected
         self._way_in = WayIn(access, FAILURES)
-        self._relations: dict[str, Relation] = {}
+        self._selections: dict[str, Selection] = {}
 
     def steps(self) -> list[Check]:
         """List the steps in order."""
@@ -78,8 +79,7 @@ class Checks:
         if not self._streams:
             yield Check("permission", self._anything)
         for stream in self._streams:
-            if self._query_of(stream) is None:
-                yield Check(f"permission {stream.name}", partial(self._permission, stream))
+            yield Check(f"permission {stream.name}", partial(self._permission, stream))
             yield Check(f"read {stream.name}", partial(self._read, stream))
         if any(stream.mode == "incremental" for stream in self._streams):
             yield Check("open transactions", self._open_transactions)
@@ -113,10 +113,13 @@ class Checks:
     def _permission(self, stream: StreamSpec) -> ConnectionTestResult:
         session = self._way_in.session()
         with FAILURES.translated(stream.name):
-            relation = find(session, stream.name)
-        self._relations[stream.name] = relation
+            selection = self._selected(session, stream)
+        self._selections[stream.name] = selection
         if stream.mode == "incremental":
-            _require_cursor(stream, relation)
+            _require_cursor(stream, selection)
+        relation = selection.relation
+        if relation is None:
+            return passed("the query is one that the server takes", columns=len(selection.columns))
         told = list(doubts(relation, session.info.user))
         if told:
             return passed("; ".join(told), warning=True)
@@ -128,8 +131,8 @@ class Checks:
 
     def _read(self, stream: StreamSpec) -> ConnectionTestResult:
         session = self._way_in.session()
-        query = self._query_of(stream)
-        statement = _one_of(self._relations[stream.name]) if query is None else _one_row(query)
+        selection = self._selections[stream.name]
+        statement = f"{selection.select(selection.read_as(stream.schema))} LIMIT 1"
         try:
             with FAILURES.translated(stream.name):
                 begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
@@ -168,21 +171,11 @@ class Checks:
         return passed(f"the oldest is {age_s:.0f} s old", oldest=who, age_s=round(age_s))
 
 
-def _require_cursor(stream: StreamSpec, relation: Relation) -> None:
-    if stream.cursor is None or stream.cursor == XMIN:
-        return
-    if stream.cursor not in {column.name for column in relation.columns}:
-        candidates = cursor_candidates(relation)
-        raise InvalidConfigError(
-            f"streams.{stream.name}.cursor: {relation.title} has no column {stream.cursor}",
-            hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
-        )
-
-
-def _one_of(relation: Relation) -> str:
-    columns = ", ".join(quoted(column.name) for column in relation.columns)
-    return f"SELECT {columns} FROM {quoted(relation.schema, relation.name)} LIMIT 1"  # noqa: S608  quoted names
-
-
-def _one_row(query: str) -> str:
-    return f"SELECT * FROM ({query.strip().rstrip(';')}\n) AS query LIMIT 1"  # noqa: S608  the user's own SQL
+def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
+    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
+        return  # without one the reader has its own say
+    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
+    raise InvalidConfigError(
+        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
+        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
+    )
