@@ -92,7 +92,7 @@ DISCOVER: dict[str, Any] = _document(
                     "cursor_candidates": _list(_TEXT),
                     "cursor": {
                         **_TEXT_OR_NULL,
-                        "description": "The column to follow; null where none does, absent where the source does not say.",
+                        "description": "The column to follow, where the source proposes one; null where none does.",
                     },
                     "sync_modes": _list(_TEXT),
                     "columns": _list(
