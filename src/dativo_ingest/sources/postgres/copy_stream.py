@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import NoReturn
 
@@ -40,7 +40,7 @@ class StoppedError(Exception):
 
 def copied(
     session: Session, select: str, stop: threading.Event, *, block_bytes: int = BLOCK_BYTES, direct: bool | None = None
-) -> Iterator[memoryview]:
+) -> Generator[memoryview, None, None]:
     """Give a query's rows in the text format of COPY, each with `LEAD` before it.
 
     A block has whole rows, and about ``block_bytes`` unless one row is larger; its memory is used again for the next.
@@ -76,7 +76,9 @@ def carries_plain_bytes(session: Session) -> bool:
     return not value(session, _TLS_OR_GSS)
 
 
-def _of_libpq(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Iterator[memoryview]:
+def _of_libpq(
+    session: Session, statement: str, stop: threading.Event, block_bytes: int
+) -> Generator[memoryview, None, None]:
     rows: list[Buffer] = []
     pieces: list[bytes] = []
     row_bytes = size_bytes = 0
@@ -109,7 +111,9 @@ def _led(rows: list[Buffer]) -> bytes:
     return block
 
 
-def _of_socket(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Iterator[memoryview]:
+def _of_socket(
+    session: Session, statement: str, stop: threading.Event, block_bytes: int
+) -> Generator[memoryview, None, None]:
     with closing(_Wire(session, stop)) as wire:
         wire.ask(statement)
         buffer = bytearray(block_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.discovery import find
-from dativo_ingest.sources.postgres.native_types import NativeType, catalog_types, native_type
+from dativo_ingest.sources.postgres.native_types import catalog_types, native_type
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Column, Relation
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
@@ -102,7 +103,7 @@ def literal(value: object, type_name: str) -> str:
 
 def _of_query(session: Session, name: str, query: str) -> Selection:
     source = f"(\n{query.strip().rstrip(';').rstrip()}\n) AS {quoted('query')}"
-    cursor = session.execute(f"SELECT * FROM {source} LIMIT 0".encode())
+    cursor = session.execute(f"SELECT * FROM {source} LIMIT 0".encode())  # noqa: S608  it is the job's own
     result = cursor.pgresult
     assert result is not None  # noqa: S101  a SELECT has one
     numbers = range(result.nfields)
@@ -123,16 +124,21 @@ def _of_query(session: Session, name: str, query: str) -> Selection:
     return Selection(name, source, columns)
 
 
-def _read_as(column: Column, wanted: pa.Field | None) -> ReadColumn:
+def _read_as(column: Column, wanted: pa.Field[Any] | None) -> ReadColumn:
     native = column.native
     if wanted is None or pa.types.is_binary(native.arrow):
         return ReadColumn(column.name, native)
-    if pa.types.is_integer(native.arrow) and pa.types.is_signed_integer(wanted.type):
-        if wanted.type.bit_width > native.arrow.bit_width:
-            return ReadColumn(column.name, NativeType(wanted.type, native.fidelity))
+    if _is_wider(wanted.type, native.arrow):
+        return ReadColumn(column.name, replace(native, arrow=wanted.type))
     as_text = pa.types.is_string(wanted.type) or pa.types.is_large_string(wanted.type)
     is_json = (wanted.metadata or {}).get(b"dativo.logical_type") == b"json"
     return ReadColumn(column.name, native, as_text=as_text and not is_json)
+
+
+def _is_wider(one: Any, other: Any) -> bool:
+    return bool(
+        pa.types.is_signed_integer(one) and pa.types.is_signed_integer(other) and one.bit_width > other.bit_width
+    )
 
 
 def _listed(columns: Sequence[Column]) -> str:
