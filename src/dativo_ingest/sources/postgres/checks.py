@@ -11,6 +11,7 @@ from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
 from dativo_ingest.postgres.way_in import WayIn, passed
+from dativo_ingest.sources.postgres.cursor_state import cursor_column
 from dativo_ingest.sources.postgres.cursors import cursor_candidates
 from dativo_ingest.sources.postgres.discovery import doubts
 from dativo_ingest.sources.postgres.failures import FAILURES
@@ -173,7 +174,8 @@ class Checks:
 
 def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
     if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
-        return  # without one the reader has its own say
+        cursor_column(stream, selection)
+        return
     candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
     raise InvalidConfigError(
         f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
