@@ -35,7 +35,24 @@ Kind: TypeAlias = tuple[type[DativoError], str | None]
 """A class and a hint, in which ``{end}`` stands for the end of the job."""
 
 _TLS: Kind = (InvalidConfigError, "check {end}.connection.sslmode, sslrootcert, sslcert and sslkey")
+_NO_TLS: Kind = (
+    InvalidConfigError,
+    "turn TLS on there (ssl = on), or let {end}.connection.sslmode be prefer, which goes without",
+)
 _LOGIN: Kind = (InvalidCredentialsError, "check {end}.connection.user and {end}.credentials.password")
+_PASSWORD: Kind = (
+    InvalidCredentialsError,
+    (
+        "check {end}.credentials.password and {end}.connection.user: the server does not tell which of them is wrong,"
+        " or whether the password has expired"
+    ),
+)
+_NO_PASSWORD: Kind = (
+    InvalidCredentialsError,
+    "give {end}.credentials.password, PGPASSWORD or an entry of .pgpass for this host, port, database and user",
+)
+_NO_USER: Kind = (InvalidCredentialsError, "check {end}.connection.user; the server has no such role")
+_NO_LOGIN: Kind = (InvalidCredentialsError, "let the role log in: ALTER ROLE ... LOGIN")
 _ADDRESS: Kind = (NetworkError, "check {end}.connection.host and port, and that the server is up")
 _ENTRY: Kind = (
     InsufficientPermissionsError,
@@ -50,7 +67,7 @@ _STATES: dict[str, Kind] = {
         "connect to the primary server, with several hosts by parameters: {target_session_attrs: read-write}",
     ),
     "28000": _LOGIN,
-    "28P01": _LOGIN,
+    "28P01": _PASSWORD,
     "3D000": (ResourceNotFoundError, "check {end}.connection.database"),
     "40001": (ConcurrencyError, "run again"),
     "40P01": (DatabaseLockError, "others and this run waited for each other; run again"),
@@ -90,9 +107,16 @@ _TEXTS: tuple[tuple[re.Pattern[str], str | Kind], ...] = tuple(
         (r"(starting up|shutting down|in recovery mode|not yet accepting connections)", _DOWN),
         (r"no pg_hba\.conf entry|pg_hba\.conf rejects", _ENTRY),
         (r"session is (not )?read-only|not in hot standby mode", "25006"),
+        (r"server does not support SSL", _NO_TLS),
         (r"SSL|TLS|certificate|private key file|sslmode", _TLS),
-        (r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted to log in)", _LOGIN),
-        (r"authentication method|requires? .*authentication|no PostgreSQL user name|peer", _LOGIN),
+        (r"password authentication failed", _PASSWORD),
+        (r"no password supplied", _NO_PASSWORD),
+        (r"role \".*\" does not exist", _NO_USER),
+        (r"role \".*\" is not permitted to log in", _NO_LOGIN),
+        (
+            r"authentication failed|authentication method|requires? .*authentication|no PostgreSQL user name|peer",
+            _LOGIN,
+        ),
         (r"database \".*\" does not exist|is not currently accepting connections", "3D000"),
         (r"permission denied|does not have CONNECT privilege", "42501"),
         (r"timeout expired|connection timeout|timed out", (TimeoutError, _ADDRESS[1])),

@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import psycopg
 
+from dativo_ingest.postgres.certificates import explained
 from dativo_ingest.postgres.failures import Failures
+from dativo_plugin_sdk import DativoError
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -80,16 +82,24 @@ def connect(parameters: Mapping[str, str], failures: Failures) -> Session:
     Raises:
         DativoError: There is no way in; the class says why.
     """
-    arguments: dict[str, Any] = {**parameters}
-    with failures.translated(place_of(parameters)):
-        session = psycopg.connect(
-            autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor, **arguments
-        )
-        try:
-            _settle(session)
-        except psycopg.Error:
-            session.close()
+    try:
+        with failures.translated(place_of(parameters)):
+            return _settled(parameters)
+    except DativoError as error:
+        found = explained(error, parameters, failures.end)
+        if found is error:
             raise
+        raise found from error.__cause__
+
+
+def _settled(parameters: Mapping[str, str]) -> Session:
+    arguments: dict[str, Any] = {**parameters}
+    session = psycopg.connect(autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor, **arguments)
+    try:
+        _settle(session)
+    except psycopg.Error:
+        session.close()
+        raise
     return session
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import builtins
 import socket
-from collections.abc import Iterator
-
-from psycopg import pq
 
 from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.failures import Failures
+from dativo_ingest.postgres.servers import servers_of
 from dativo_ingest.postgres.sessions import Session, connect, let_go, place_of
 from dativo_plugin_sdk import (
     AuthenticationError,
@@ -21,7 +19,6 @@ from dativo_plugin_sdk import (
     TimeoutError,
 )
 
-_PORT = "5432"
 _TIMEOUT_S = 10.0
 
 
@@ -70,7 +67,7 @@ class WayIn:
 
     def _names(self) -> ConnectionTestResult:
         found = {}
-        for host, port in self._servers():
+        for host, port in servers_of(self._parameters):
             try:
                 found[host] = sorted({each[4][0] for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
             except (OSError, UnicodeError) as error:
@@ -85,7 +82,7 @@ class WayIn:
     def _addresses(self) -> ConnectionTestResult:
         failure: OSError | None = None
         timeout_s = float(self._parameters.get("connect_timeout", _TIMEOUT_S))
-        servers = list(self._servers())
+        servers = list(servers_of(self._parameters))
         for host, port in servers:
             try:
                 socket.create_connection((host, port), timeout=timeout_s).close()
@@ -106,36 +103,25 @@ class WayIn:
             self._session = connect(self._parameters, self._failures)
         except DativoError as error:
             self._refusal = error
-        if isinstance(self._refusal, InvalidConfigError):
+        if isinstance(self._refusal, InvalidConfigError) or (self._refusal and "certificate" in self._refusal.details):
             raise self._refusal
         if self._session is None:
-            return passed("not refused")
+            return passed("not refused so far")
         encrypted = self._session.pgconn.ssl_in_use
         return passed("the connection is encrypted" if encrypted else "the connection is not encrypted", tls=encrypted)
 
     def _authentication(self) -> ConnectionTestResult:
-        if isinstance(self._refusal, AuthenticationError):
+        if isinstance(self._refusal, AuthenticationError) and not _is_about_database(self._refusal):
             raise self._refusal
         if self._session is None:
-            return passed("not refused")
+            return passed("not refused so far")
         return passed(f"{self._session.info.user} is let in", user=self._session.info.user)
-
-    def _servers(self) -> Iterator[tuple[str, int]]:
-        """Give the hosts and ports that libpq will try, none where they are not known here."""
-        defaults = {each.keyword.decode(): each.val for each in pq.Conninfo.get_defaults()}
-
-        def said(name: str) -> str:
-            default = defaults.get(name)
-            return self._parameters.get(name) or (default.decode() if default else "")
-
-        hosts = (said("hostaddr") or said("host")).split(",")
-        ports = (said("port") or _PORT).split(",")
-        for number, host in enumerate(hosts):
-            port = ports[number] if len(ports) == len(hosts) else ports[0]
-            if host and not host.startswith(("/", "@")):
-                yield host, int(port or _PORT)
 
 
 def passed(message: str, **details: object) -> ConnectionTestResult:
     """Say that a step went well."""
     return ConnectionTestResult(success=True, message=message, details=dict(details) or None)
+
+
+def _is_about_database(error: DativoError) -> bool:
+    return "permission denied for database" in str(error.details.get("original_message"))

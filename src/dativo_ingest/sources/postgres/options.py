@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
-from dativo_plugin_sdk import PluginConfig
+from dativo_plugin_sdk import PluginConfig, StreamSpec, parse
 from dativo_plugin_sdk.config import Texts
 
 
@@ -21,3 +24,12 @@ class PostgresSourceOptions(PluginConfig):
     """How long to wait for others that hold a table; 0 is for ever."""
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
+
+
+def options_of(stream: StreamSpec, source: Mapping[str, Any]) -> PostgresSourceOptions:
+    """Merge what the source and a stream say; the stream goes first.
+
+    Raises:
+        InvalidConfigError: A key or value is wrong.
+    """
+    return parse(PostgresSourceOptions, {**source, **stream.options}, where=f"streams.{stream.name}")

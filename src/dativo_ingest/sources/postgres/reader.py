@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dativo_ingest.postgres.connection import parse_access
 from dativo_ingest.postgres.failures import require_psycopg
-from dativo_ingest.sources.postgres.options import PostgresSourceOptions
+from dativo_ingest.sources.postgres.options import PostgresSourceOptions, options_of
 from dativo_plugin_sdk import (
     Capability,
     Check,
-    ConnectionTestResult,
     DiscoveryResult,
     Message,
     Partition,
@@ -26,6 +24,9 @@ from dativo_plugin_sdk import (
 )
 
 if TYPE_CHECKING:
+    from dativo_ingest.postgres.sessions import Session
+    from dativo_ingest.sources.postgres.checks import Checks
+    from dativo_ingest.sources.postgres.selection import Selection
     from dativo_ingest.sources.postgres.streams import Streams
 
 
@@ -47,13 +48,23 @@ class PostgresReader(StreamReader):
         self._access = parse_access(config.connection, config.credentials, end="source")
         parse(PostgresSourceOptions, config.options, where="source.options")
         self._opened: Streams | None = None
+        self._checks: list[Checks] = []
 
     def check(self, streams: Sequence[StreamSpec]) -> Sequence[Check]:
-        """List the steps: a session, then what each stream selects."""
-        return [
-            Check("connect", self._check_names),
-            *(Check("read", partial(self._check_stream, stream)) for stream in streams),
-        ]
+        """List the steps from the server's name to a row of each stream.
+
+        Raises:
+            ResourceNotFoundError: The package psycopg is not installed.
+        """
+        require_psycopg("the postgres source")
+        from dativo_ingest.sources.postgres.checks import Checks  # noqa: PLC0415  seen to be there by now
+        from dativo_ingest.sources.postgres.selection import selection_of  # noqa: PLC0415
+
+        def selected(session: Session, stream: StreamSpec) -> Selection:
+            return selection_of(session, stream, options_of(stream, self.config.options))
+
+        self._checks.append(checks := Checks(self._access, streams, selected))
+        return checks.steps()
 
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
         """List the tables and views that the user may read, with their columns."""
@@ -85,6 +96,9 @@ class PostgresReader(StreamReader):
 
     def close(self) -> None:
         """End what is being read, and let go of the connections."""
+        for checks in self._checks:
+            checks.close()
+        self._checks = []
         if self._opened is not None:
             self._opened.close()
         self._opened = None
@@ -97,11 +111,3 @@ class PostgresReader(StreamReader):
 
             self._opened = Streams(self._access.parameters(), self.config.options)
         return self._opened
-
-    def _check_names(self) -> ConnectionTestResult:
-        names = self._streams.names()
-        return ConnectionTestResult(success=True, message=f"{len(names)} tables and views can be read")
-
-    def _check_stream(self, stream: StreamSpec) -> ConnectionTestResult:
-        columns = self._streams.schema(stream).names
-        return ConnectionTestResult(success=True, message=f"{stream.name}: {len(columns)} column(s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -32,21 +33,26 @@ _LOCK_TIMEOUT_S = 2.0
 # A partition is read through the table that it is a part of, and what belongs to an extension is no data of the user's.
 # Sizes of tables that were never analyzed are measured, which waits for whoever has them locked; hence `measure`.
 _RELATIONS = """
-WITH RECURSIVE locked AS MATERIALIZED (
+WITH RECURSIVE roots AS MATERIALIZED (
+    SELECT c.oid, n.oid AS namespace, n.nspname, c.relname, c.relkind, c.relispopulated, c.relrowsecurity
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+      AND n.nspname !~ '^(pg_|information_schema$)'
+      AND ($2::text IS NULL OR n.nspname || '.' || c.relname = $2::text OR c.relname = $2::text)
+      AND (n.nspname || '.' || c.relname = $2::text OR NOT c.relispartition AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_depend d
+          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'))
+), leaves (root, leaf) AS (
+    SELECT oid, oid FROM roots
+    UNION ALL
+    SELECT l.root, i.inhrelid FROM leaves l
+    JOIN pg_catalog.pg_inherits i ON i.inhparent = l.leaf
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+), locked AS MATERIALIZED (
     SELECT relation FROM pg_catalog.pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
-), parts (root, leaf) AS (
-    SELECT i.inhparent, i.inhrelid
-    FROM pg_catalog.pg_inherits i
-    JOIN pg_catalog.pg_class c ON c.oid = i.inhparent AND c.relkind = 'p' AND NOT c.relispartition
-    UNION ALL
-    SELECT p.root, i.inhrelid FROM parts p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.leaf
-), wanted AS (
-    SELECT c.oid, c.oid AS root FROM pg_catalog.pg_class c
-    WHERE c.relkind IN ('r', 'm', 'f') AND NOT c.relispartition
-    UNION ALL
-    SELECT leaf, root FROM parts
 ), sizes AS (
-    SELECT w.root,
+    SELECT l.root,
            sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples::int8
                     ELSE nullif(pg_catalog.pg_stat_get_live_tuples(c.oid), 0) END) AS row_count,
            sum(CASE WHEN c.relkind NOT IN ('r', 'm') THEN NULL
@@ -54,30 +60,20 @@ WITH RECURSIVE locked AS MATERIALIZED (
                     THEN (c.relpages::int8 + coalesce(t.relpages, 0)) * current_setting('block_size')::int8
                     WHEN $1::boolean AND c.oid NOT IN (SELECT relation FROM locked)
                     THEN pg_catalog.pg_table_size(c.oid) END) AS byte_count
-    FROM wanted w
-    JOIN pg_catalog.pg_class c ON c.oid = w.oid AND c.relkind <> 'p'
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname !~ '^(pg_|information_schema$)'
+    FROM leaves l
+    JOIN pg_catalog.pg_class c ON c.oid = l.leaf AND c.relkind IN ('r', 'm', 'f')
     LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
-    GROUP BY w.root
+    GROUP BY l.root
 )
-SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text, s.row_count::int8, s.byte_count::int8,
-       pg_catalog.obj_description(c.oid, 'pg_class'),
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-       pg_catalog.has_table_privilege(c.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
-       c.relispopulated,
-       c.relrowsecurity AND pg_catalog.row_security_active(c.oid),
-       pg_catalog.pg_table_is_visible(c.oid)
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN sizes s ON s.root = c.oid
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
-  AND n.nspname !~ '^(pg_|information_schema$)'
-  AND (NOT c.relispartition AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_depend d
-           WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e')
-       OR n.nspname || '.' || c.relname = $2::text)
-  AND ($2::text IS NULL OR n.nspname || '.' || c.relname = $2::text OR c.relname = $2::text)
-ORDER BY n.nspname, c.relname
+SELECT r.oid::int8, r.nspname, r.relname, r.relkind::text, s.row_count::int8, s.byte_count::int8,
+       pg_catalog.obj_description(r.oid, 'pg_class'),
+       pg_catalog.has_schema_privilege(r.namespace, 'USAGE'),
+       pg_catalog.has_table_privilege(r.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(r.oid, 'SELECT'),
+       r.relispopulated,
+       r.relrowsecurity AND pg_catalog.row_security_active(r.oid),
+       pg_catalog.pg_table_is_visible(r.oid)
+FROM roots r LEFT JOIN sizes s ON s.root = r.oid
+ORDER BY r.nspname, r.relname
 """
 
 # Since Postgres 18 attnotnull may stand for a constraint that was never checked (NOT VALID).
@@ -134,7 +130,7 @@ class Column:
         made = described(self.name, self.native, self.source_type, nullable=self.nullable)
         if not self.description:
             return made
-        metadata: dict[bytes | str, bytes | str] = {**(made.metadata or {}), "doc": self.description}
+        metadata: Any = {**(made.metadata or {}), b"doc": self.description.encode()}
         return made.with_metadata(metadata)
 
     @property
@@ -200,24 +196,22 @@ def relations(session: Session, name: str | None = None) -> list[Relation]:
         session: A session with no transaction under way.
         name: Only what has this name, with its schema or without; also a partition, which is not listed otherwise.
     """
-    begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
     try:
-        rows = ask(session, _RELATIONS, True, name)  # noqa: FBT003  a parameter of the statement
+        with _reading(session):
+            rows = ask(session, _RELATIONS, True, name)  # noqa: FBT003  a parameter of the statement
     except psycopg.errors.LockNotAvailable:
-        run(session, "ROLLBACK")
-        rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
-    else:
-        run(session, "COMMIT")
+        with _reading(session):
+            rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
     return [Relation(oid, schema, table, _KINDS[kind], *rest) for oid, schema, table, kind, *rest in rows]
 
 
 def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relation]:
     """Give relations with their columns and keys, in the same order; three queries, however many they are."""
-    oids = [relation.oid for relation in found]
-    collected = {oid: _Parts() for oid in oids}
-    _collect_columns(session, collected)
-    for oid, *facts, key_columns, numbers in ask(session, _KEYS, oids):
-        collected[oid].keys.append((*facts, list(numbers[:key_columns])))
+    collected = {relation.oid: _Parts() for relation in found}
+    with _reading(session):
+        _collect_columns(session, collected)
+        for oid, *facts, key_columns, numbers in ask(session, _KEYS, list(collected)):
+            collected[oid].keys.append((*facts, list(numbers[:key_columns])))
     for relation in found:
         parts = collected[relation.oid]
         yield Relation(
@@ -228,6 +222,15 @@ def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relati
                 "key": _key(parts),
             }
         )
+
+
+@contextmanager
+def _reading(session: Session) -> Iterator[None]:
+    begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
+    try:
+        yield
+    finally:
+        run(session, "ROLLBACK")
 
 
 def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:

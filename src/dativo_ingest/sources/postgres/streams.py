@@ -15,7 +15,7 @@ from dativo_ingest.sources.postgres.cursor_state import CursorState, cursor_colu
 from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.following import Following
-from dativo_ingest.sources.postgres.options import PostgresSourceOptions
+from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
@@ -27,7 +27,6 @@ from dativo_plugin_sdk import (
     StateChanged,
     StreamSpec,
     Warned,
-    parse,
 )
 from dativo_plugin_sdk.fingerprints import fingerprint
 
@@ -113,7 +112,7 @@ class Streams:
             self._parameters,
             selection,
             columns,
-            self._options(stream),
+            options_of(stream, self._written),
             parallelism=stream.parallelism,
             batch_bytes=stream.batch_bytes,
             stop=self._stop,
@@ -135,15 +134,11 @@ class Streams:
             let_go(self._shared)
         self._shared = None
 
-    def _options(self, stream: StreamSpec) -> PostgresSourceOptions:
-        written = {**self._written, **stream.options}
-        return parse(PostgresSourceOptions, written, where=f"streams.{stream.name}")
-
     def _selection(self, stream: StreamSpec) -> Selection:
         found = self._selections.get(stream.name)
         if found is None:
             with FAILURES.translated(stream.name):
-                found = selection_of(self._session(), stream, self._options(stream))
+                found = selection_of(self._session(), stream, options_of(stream, self._written))
             self._selections[stream.name] = found
         return found
 
