@@ -99,15 +99,15 @@ ZOO: dict[str, tuple[str, pa.DataType, str, list[tuple[str, Any]]]] = {
         pa.timestamp("us"),
         "exact",
         [
-            ("'0001-01-01'", datetime(1, 1, 1)),
-            ("'9999-12-31 23:59:59.999999'", datetime(9999, 12, 31, 23, 59, 59, 999999)),
+            ("'0001-01-01'", datetime.fromisoformat("0001-01-01")),
+            ("'9999-12-31 23:59:59.999999'", datetime.fromisoformat("9999-12-31 23:59:59.999999")),
         ],
     ),
     "timestamp_3": (
         "timestamp(3)",
         pa.timestamp("us"),
         "exact",
-        [("'2024-02-29 00:00:00.1239'", datetime(2024, 2, 29, 0, 0, 0, 124000))],
+        [("'2024-02-29 00:00:00.1239'", datetime.fromisoformat("2024-02-29 00:00:00.124"))],
     ),
     "timestamptz": (
         "timestamptz",
