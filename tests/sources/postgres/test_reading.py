@@ -256,6 +256,9 @@ def test_only_the_columns_of_the_contract_are_read(database) -> None:
     found = database.read("wide", schema=pa.schema([("n", pa.int64()), ("id", pa.int32())]))
 
     assert found.batches[0].schema == pa.schema([("id", pa.int32()), ("n", pa.int64())])
+    assert found.warnings == [f"{database.name}.wide has columns that are not in the schema: secret; they are left out"]
+    with pytest.raises(DataValidationError, match="secret"):
+        database.read("wide", schema=found.batches[0].schema, options={"extra_columns": "fail"})
 
 
 def test_names_may_be_anything(database) -> None:

@@ -80,9 +80,7 @@ def carries_plain_bytes(session: Session) -> bool:
     return not value(session, _TLS_OR_GSS)
 
 
-def _of_libpq(
-    session: Session, statement: str, stop: threading.Event, block_bytes: int
-) -> Blocks:
+def _of_libpq(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Blocks:
     rows: list[Buffer] = []
     pieces: list[bytes] = []
     row_bytes = size_bytes = 0
@@ -115,9 +113,7 @@ def _led(rows: list[Buffer]) -> bytes:
     return block
 
 
-def _of_socket(
-    session: Session, statement: str, stop: threading.Event, block_bytes: int
-) -> Blocks:
+def _of_socket(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Blocks:
     with closing(_Wire(session, stop)) as wire:
         wire.ask(statement)
         buffer = bytearray(block_bytes)
