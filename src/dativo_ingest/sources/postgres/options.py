@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class PostgresSourceOptions(PluginConfig):
     """How long to wait for others that hold a table; 0 is for ever."""
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
+    extra_columns: Literal["ignore", "fail"] = "ignore"
+    """What to do with columns that the contract does not know; set by the stream's own key of that name."""
 
 
 def options_of(stream: StreamSpec, source: Mapping[str, Any]) -> PostgresSourceOptions:

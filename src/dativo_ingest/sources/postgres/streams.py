@@ -20,6 +20,7 @@ from dativo_ingest.sources.postgres.reading import Reading
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
 from dativo_plugin_sdk import (
+    DataValidationError,
     DiscoveryResult,
     Message,
     Partition,
@@ -97,6 +98,7 @@ class Streams:
             DativoError: The server or the connection failed; trying again helps where the error says so.
         """
         selection = self._selection(stream)
+        yield from self._note_extra_columns(stream, selection)
         columns = selection.read_as(stream.schema)
         following = None
         if stream.mode == "incremental":
@@ -133,6 +135,16 @@ class Streams:
         if self._shared is not None:
             let_go(self._shared)
         self._shared = None
+
+    def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
+        known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)
+        extra = [column.name for column in selection.columns if column.name not in known]
+        if not extra:
+            return
+        text = f"{selection.title} has columns that are not in the schema: {', '.join(extra)}"
+        if options_of(stream, self._written).extra_columns == "fail":
+            raise DataValidationError(text, hint="add them to the contract, or set extra_columns: ignore")
+        yield Warned(f"{text}; they are left out")
 
     def _selection(self, stream: StreamSpec) -> Selection:
         found = self._selections.get(stream.name)
