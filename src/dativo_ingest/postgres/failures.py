@@ -108,6 +108,11 @@ _TEXTS: tuple[tuple[re.Pattern[str], str | Kind], ...] = tuple(
         (r"no pg_hba\.conf entry|pg_hba\.conf rejects", _ENTRY),
         (r"session is (not )?read-only|not in hot standby mode", "25006"),
         (r"server does not support SSL", _NO_TLS),
+        (
+            r"unexpected eof|EOF detected|closed (the connection )?unexpectedly|connection has been closed"
+            r"|[Cc]onnection reset",
+            _ADDRESS,
+        ),
         (r"SSL|TLS|certificate|private key file|sslmode", _TLS),
         (r"password authentication failed", _PASSWORD),
         (r"no password supplied", _NO_PASSWORD),

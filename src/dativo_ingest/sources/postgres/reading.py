@@ -41,7 +41,6 @@ class Reading:
         options: Time-outs.
         parallelism: The most sessions that read at once.
         batch_bytes: About how large a batch may be.
-        stop: Set from another thread to end the reading.
         connect: Opens a session.
     """
 
@@ -51,8 +50,8 @@ class Reading:
     options: PostgresSourceOptions
     parallelism: int
     batch_bytes: int
-    stop: threading.Event
     connect: Callable[[Mapping[str, str]], Session] = open_session
+    _stop: threading.Event = field(default_factory=threading.Event)
     _sessions: set[Session] = field(default_factory=set)
     _idle: list[Session] = field(default_factory=list)
 
@@ -61,7 +60,7 @@ class Reading:
 
         Raises:
             DativoError: The server or the connection failed.
-            StoppedError: ``stop`` was set.
+            StoppedError: `cancel` was called.
         """
         with self._session() as session:
             with FAILURES.translated(self.selection.title):
@@ -75,7 +74,7 @@ class Reading:
 
     def cancel(self) -> None:
         """End what the sessions do; may be called from another thread."""
-        self.stop.set()
+        self._stop.set()
         for session in list(self._sessions):
             with contextlib.suppress(psycopg.Error, OSError):
                 session.cancel_safe(timeout=_GRACE_S)
@@ -85,7 +84,7 @@ class Reading:
         work = SideBySide(
             [partial(self._read_range, snapshot, each) for each in ranges],
             threads=readers,
-            stop=self.stop,
+            stop=self._stop,
             waiting=readers + 1,
         )
         try:
@@ -145,7 +144,7 @@ class Reading:
         block_bytes = max(_LEAST_BLOCK_BYTES, min(BLOCK_BYTES, self.batch_bytes))
         with (
             FAILURES.translated(title),
-            closing(copied(session, select, self.stop, block_bytes=block_bytes)) as blocks,
+            closing(copied(session, select, self._stop, block_bytes=block_bytes)) as blocks,
         ):
             for received in blocks:
                 block, skip = _without_rows(received, skip)

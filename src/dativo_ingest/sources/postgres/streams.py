@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -45,7 +44,6 @@ class Streams:
     def __init__(self, parameters: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self._parameters = parameters
         self._written = options
-        self._stop = threading.Event()
         self._shared: Session | None = None
         self._reading: Reading | None = None
         self._selections: dict[str, Selection] = {}
@@ -84,10 +82,11 @@ class Streams:
         """Know the source by the cluster and the database."""
         if self._identity is None:
             session = self._session()
-            try:
-                cluster = value(session, _IDENTIFIER)
-            except psycopg.errors.InsufficientPrivilege:
-                cluster = place_of(self._parameters)
+            with FAILURES.translated(place_of(self._parameters)):
+                try:
+                    cluster = value(session, _IDENTIFIER)
+                except psycopg.errors.InsufficientPrivilege:
+                    cluster = place_of(self._parameters)
             self._identity = fingerprint(cluster, session.info.dbname)
         return self._identity
 
@@ -118,7 +117,6 @@ class Streams:
             options,
             parallelism=stream.parallelism,
             batch_bytes=stream.batch_bytes,
-            stop=self._stop,
         )
         with closing(self._reading.rows()) as found:
             for rows in found:
@@ -130,7 +128,6 @@ class Streams:
 
     def close(self) -> None:
         """End what is being read, and let go of connections; may be called twice."""
-        self._stop.set()
         if self._reading is not None:
             self._reading.cancel()
         if self._shared is not None:
