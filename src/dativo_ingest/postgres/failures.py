@@ -109,8 +109,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], str | Kind], ...] = tuple(
         (r"session is (not )?read-only|not in hot standby mode", "25006"),
         (r"server does not support SSL", _NO_TLS),
         (
-            r"unexpected eof|EOF detected|closed (the connection )?unexpectedly|connection has been closed"
-            r"|[Cc]onnection reset",
+            r"unexpected eof|EOF detected|closed (the connection )?unexpectedly|has been closed|[Cc]onnection reset",
             _ADDRESS,
         ),
         (r"SSL|TLS|certificate|private key file|sslmode", _TLS),

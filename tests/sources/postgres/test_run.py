@@ -82,8 +82,8 @@ def test_a_zoo_of_types_lands_as_it_was(database, dativo, tmp_path, kind) -> Non
         )
     lake.execute("SET TimeZone = 'UTC'")
     query = (
-        'SELECT id, price::varchar, many, ratio, name, octets, day::varchar, epoch_us("at"), of_day::varchar, span, tags,'
-        f" pair, document FROM {table} ORDER BY id"
+        'SELECT id, price::varchar, many, ratio, name, octets, day::varchar, epoch_us("at"), of_day::varchar,'
+        f" span, tags, pair, document FROM {table} ORDER BY id"
     )
     one, two, three = lake.execute(query).fetchall()
     assert one[:4] == (1, "9999999999999999999999999999.0123456789", "0.000000000000000000000000000001", float("-inf"))
