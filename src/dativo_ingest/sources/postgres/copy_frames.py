@@ -61,9 +61,11 @@ def message_length(octets: bytes | bytearray | memoryview, start: int) -> int:
 
 
 def _are_rows(octets: Octets, starts: Positions, ends: Positions) -> bool:
-    if len(starts) and int(starts[-1]) + HEADER_BYTES > len(octets):
+    if not len(starts):
+        return True
+    if int(starts[-1]) + HEADER_BYTES > len(octets):
         return False
-    lengths: NDArray[np.int32] = np.ndarray((max(len(octets) - 4, 0),), ">i4", octets, 1, (1,))
+    lengths: NDArray[np.int32] = np.ndarray((len(octets) - 4,), ">i4", octets, 1, (1,))
     return bool(np.all(octets[starts] == _COPY_DATA) and np.array_equal(starts + 1 + lengths[starts], ends))
 
 

@@ -30,6 +30,7 @@ _ESCAPES = (("b", "\b"), ("f", "\f"), ("n", "\n"), ("r", "\r"), ("t", "\t"), ("v
 _PLAIN_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _PLAIN_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+(\+00)?$"
 _NOT_NUMBERS = pa.array(["NaN", "Infinity", "-Infinity"])
+_ANY_END = 2**31 - 1  # without an end, Arrow works out a wrong size
 _HEX_PREFIX = r"\x"
 
 _PARSING = pacsv.ParseOptions(
@@ -187,16 +188,16 @@ def _unescaped(texts: Array) -> Array:
 
 def _bytes(texts: Array, *, prefix: int) -> Array:
     """Read hexadecimal digits after a prefix of so many characters."""
-    digits = pc.binary_slice(texts.cast(pa.binary()), start=prefix)
-    if digits.offset:
-        digits = pa.concat_arrays([digits])
-    valid, offsets, data = digits.buffers()
-    starts = np.frombuffer(offsets, np.int32)[: len(digits) + 1]
+    absent = texts.is_null() if texts.null_count else None
+    if absent is not None:  # Arrow's slice wants that there is something to cut off
+        texts = pc.fill_null(texts, " " * prefix)
+    digits = pc.binary_slice(texts.cast(pa.binary()), start=prefix, stop=_ANY_END)
+    _, offsets, data = digits.buffers()
+    starts = np.frombuffer(offsets, np.int32)[digits.offset : digits.offset + len(digits) + 1]
     octets = binascii.unhexlify(memoryview(data)[starts[0] : starts[-1]]) if data is not None else b""
     halves = ((starts - starts[0]) // 2).astype(np.int32)
-    return pa.Array.from_buffers(
-        pa.binary(), len(digits), [valid, buffer_of(halves), buffer_of(octets)], digits.null_count
-    )
+    found = pa.BinaryArray.from_buffers(pa.binary(), len(digits), [None, buffer_of(halves), buffer_of(octets)])
+    return found if absent is None else pc.if_else(absent, pa.scalar(None, pa.binary()), found)
 
 
 def _lists(texts: Array, element: NativeType) -> tuple[Array, Mask]:

@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Generator
 from contextlib import closing
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 import psycopg
@@ -22,6 +22,8 @@ from psycopg.abc import Buffer
 
 from dativo_ingest.postgres.sessions import Session, value
 from dativo_ingest.sources.postgres.copy_frames import HEADER_BYTES, LEAD, blank_headers, message_length, row_starts
+
+Blocks: TypeAlias = Generator[memoryview, None, None]
 
 BLOCK_BYTES = 4 * 2**20
 _PIECE_BYTES = 2**16
@@ -40,7 +42,7 @@ class StoppedError(Exception):
 
 def copied(
     session: Session, select: str, stop: threading.Event, *, block_bytes: int = BLOCK_BYTES, direct: bool | None = None
-) -> Generator[memoryview, None, None]:
+) -> Blocks:
     """Give a query's rows in the text format of COPY, each with `LEAD` before it.
 
     A block has whole rows, and about ``block_bytes`` unless one row is larger; its memory is used again for the next.
@@ -58,6 +60,8 @@ def copied(
         StoppedError: ``stop`` was set.
     """
     statement = f"COPY (\n{select}\n) TO STDOUT"
+    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+        statement += " (ENCODING 'SQL_ASCII')"  # as it is: such a database has bytes of any encoding, or of none
     if direct is None:
         direct = carries_plain_bytes(session)
     return (
@@ -76,9 +80,7 @@ def carries_plain_bytes(session: Session) -> bool:
     return not value(session, _TLS_OR_GSS)
 
 
-def _of_libpq(
-    session: Session, statement: str, stop: threading.Event, block_bytes: int
-) -> Generator[memoryview, None, None]:
+def _of_libpq(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Blocks:
     rows: list[Buffer] = []
     pieces: list[bytes] = []
     row_bytes = size_bytes = 0
@@ -111,9 +113,7 @@ def _led(rows: list[Buffer]) -> bytes:
     return block
 
 
-def _of_socket(
-    session: Session, statement: str, stop: threading.Event, block_bytes: int
-) -> Generator[memoryview, None, None]:
+def _of_socket(session: Session, statement: str, stop: threading.Event, block_bytes: int) -> Blocks:
     with closing(_Wire(session, stop)) as wire:
         wire.ask(statement)
         buffer = bytearray(block_bytes)
