@@ -25,7 +25,7 @@ class PostgresSourceOptions(PluginConfig):
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
     extra_columns: Literal["ignore", "fail"] = "ignore"
-    """What to do with columns that the stream's schema lacks; set by the stream's own key of that name."""
+    """What to do with columns that the contract does not know; set by the stream's own key of that name."""
 
 
 def options_of(stream: StreamSpec, source: Mapping[str, Any]) -> PostgresSourceOptions:

@@ -11,12 +11,11 @@ import psycopg
 import pyarrow as pa
 
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
-from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_state import CursorState, cursor_column, range_conditions
 from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.following import Following
-from dativo_ingest.sources.postgres.options import PostgresSourceOptions, options_of
+from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
@@ -100,8 +99,8 @@ class Streams:
         """
         selection = self._selection(stream)
         options = options_of(stream, self._written)
+        yield from self._note_extra_columns(stream, selection)
         columns = selection.read_as(stream.schema)
-        yield from _left_out(selection, columns, options)
         following = None
         if stream.mode == "incremental":
             column = cursor_column(stream, selection)
@@ -138,6 +137,16 @@ class Streams:
             let_go(self._shared)
         self._shared = None
 
+    def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
+        known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)
+        extra = [column.name for column in selection.columns if column.name not in known]
+        if not extra:
+            return
+        text = f"{selection.title} has columns that are not in the schema: {', '.join(extra)}"
+        if options_of(stream, self._written).extra_columns == "fail":
+            raise DataValidationError(text, hint="add them to the contract, or set extra_columns: ignore")
+        yield Warned(f"{text}; they are left out")
+
     def _selection(self, stream: StreamSpec) -> Selection:
         found = self._selections.get(stream.name)
         if found is None:
@@ -150,19 +159,3 @@ class Streams:
         if self._shared is None or self._shared.closed:
             self._shared = open_session(self._parameters)
         return self._shared
-
-
-def _left_out(selection: Selection, columns: Sequence[ReadColumn], options: PostgresSourceOptions) -> Iterator[Message]:
-    """Say that columns are not read because the schema lacks them, or refuse to read.
-
-    Raises:
-        DataValidationError: ``extra_columns: fail``.
-    """
-    read = {column.name for column in columns}
-    extra = [column.name for column in selection.columns if column.name not in read]
-    if not extra:
-        return
-    text = f"{selection.title} has columns that are not in the schema: {', '.join(extra)}"
-    if options.extra_columns == "fail":
-        raise DataValidationError(text, hint="add them to the contract, or set extra_columns: ignore")
-    yield Warned(f"{text}; they are left out")
