@@ -5,10 +5,11 @@ from dativo_plugin_sdk.errors import (
     InsufficientPermissionsError,
     InvalidConfigError,
     InvalidCredentialsError,
+    RateLimitError,
     ResourceNotFoundError,
     ServiceUnavailableError,
 )
-from dativo_plugin_sdk.s3_errors import is_s3_error, s3_failure
+from dativo_plugin_sdk.s3_errors import is_s3_error, s3_answer, s3_failure
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,24 @@ def test_what_is_not_about_s3_is_left_to_others() -> None:
 
     assert s3_failure(error, "source") is None
     assert not is_s3_error(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "name", "expected"),
+    [
+        pytest.param("NoSuchBucket", 404, "NO_SUCH_BUCKET", ResourceNotFoundError, id="no bucket"),
+        pytest.param("SlowDown", 503, "SLOW_DOWN", RateLimitError, id="a name says more than a status"),
+        pytest.param("InternalError", 500, "INTERNAL_FAILURE", ServiceUnavailableError, id="another name"),
+        pytest.param(
+            "AuthorizationHeaderMalformed", 400, "AUTHORIZATION_HEADER_MALFORMED", InvalidConfigError, id="region"
+        ),
+        pytest.param("NotImplemented", 501, "NOT_IMPLEMENTED", InvalidConfigError, id="not there"),
+        pytest.param("", 403, "", InsufficientPermissionsError, id="no body"),
+        pytest.param("", 502, "", ServiceUnavailableError, id="something between"),
+        pytest.param("Strange", 400, "STRANGE", None, id="a name that tells nothing"),
+    ],
+)
+def test_an_answer_of_the_service_itself_has_the_same_classes(code, status, name, expected) -> None:
+    failure = s3_answer(code, status, "target")
+
+    assert (failure.code, failure.error_class) == (name, expected)

@@ -47,7 +47,7 @@ def test_a_full_disk_stops_the_run_with_73_and_the_next_one_is_complete(tmp_path
     report = tmp_path / "report.json"
     run = " ".join([*DATIVO, "run", "--config", str(workshop.config), "--progress", "none", "--report", str(report)])
     script = f"""
-        mount -t tmpfs -o size=600k none {disk} || exit 99
+        mount -t tmpfs -o size=400k none {disk} || exit 99
         {run} > {tmp_path}/full.out 2>&1; echo "$?" > {tmp_path}/full.code
         cp {report} {tmp_path}/full.json
         mount -o remount,size=400m {disk}

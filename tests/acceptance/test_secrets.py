@@ -8,6 +8,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 from workshop import Workshop
 
+from dativo_ingest.run import exit_codes
+
 CANARY = 'c4n4ry/+"key" &ü?'
 SHOUTING = """
 import base64, json, logging, sys, warnings
@@ -91,6 +93,9 @@ def shouting(workshop: Workshop) -> Workshop:
         ["run", "--debug", "--report", "report.json"],
         ["run", "--log-format", "json", "--progress", "json", "--report", "-"],
         ["state", "get"],
+        ["state", "export"],
+        ["state", "history"],
+        ["table", "health"],
     ],
     ids=" ".join,
 )
@@ -99,6 +104,7 @@ def test_no_command_shows_a_secret_in_any_form(shouting: Workshop, arguments: li
         shouting.command(*arguments), capture_output=True, cwd=shouting.folder, timeout=120, check=False
     )
 
+    assert done.returncode != exit_codes.USAGE
     assert done.stdout or done.stderr
     sweep("stdout", done.stdout)
     sweep("stderr", done.stderr)

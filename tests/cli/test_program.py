@@ -44,10 +44,19 @@ def test_only_commands_that_exist_are_listed() -> None:
     shown = CliRunner().invoke(dativo, ["--help"]).stdout
 
     listed = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in listed] == ["init", "check", "discover", "preview", "run", "state", "schema"]
+    assert [line.split()[0] for line in listed] == [
+        "init",
+        "check",
+        "discover",
+        "preview",
+        "run",
+        "state",
+        "table",
+        "schema",
+    ]
 
 
-@pytest.mark.parametrize("command", ["init", "check", "discover", "preview", "run", "schema", "state"])
+@pytest.mark.parametrize("command", ["init", "check", "discover", "preview", "run", "schema", "state", "table"])
 def test_every_help_ends_with_an_example(command: str) -> None:
     done = CliRunner().invoke(dativo, [command, "--help"])
 

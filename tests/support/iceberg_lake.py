@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchNamespaceError, RESTError
 from pyiceberg.table import Table
 
 from dativo_ingest.targets.iceberg import IcebergWriter
@@ -176,6 +178,19 @@ class Lake:
     def data_files(self, name: str = "t") -> list[Path]:
         """List the data files on disk, referenced or not."""
         return sorted((self.folder / self.namespace / name / "data").rglob("*.parquet"))
+
+
+def wait_for_the_table_bucket(catalog: Catalog) -> None:
+    """SeaweedFS makes it a moment after it has begun to answer."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            catalog.list_namespaces()
+        except (RESTError, NoSuchNamespaceError):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        else:
+            return
 
 
 def before_a_commit(monkeypatch: pytest.MonkeyPatch, catalog_class: type[Catalog], act: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+import pytest
 from s3_service import S3
 
 from dativo_ingest.targets import parquet_manifest
@@ -21,6 +22,9 @@ from dativo_ingest.targets.parquet_s3 import S3Table
 from dativo_ingest.targets.parquet_storage import TableStorage
 from dativo_ingest.targets.s3_store import S3Credentials, S3Service
 from dativo_plugin_sdk import Secret, TargetConfig
+
+everywhere = pytest.mark.parametrize("place", ["folder", "bucket"], indirect=True)
+"""Marks a test, or a module of them, that holds for folders and for buckets."""
 
 
 class Lake(ABC):

@@ -76,7 +76,7 @@ class Workshop:
         return self
 
     def command(self, *arguments: str) -> list[str]:
-        return [*DATIVO, arguments[0], "--config", str(self.config), *arguments[1:]]
+        return [*DATIVO, *arguments, "--config", str(self.config)]
 
     def run(
         self, *arguments: str, prefix: Sequence[str] = (), env: dict[str, str] | None = None, timeout_s: float = 240
@@ -94,6 +94,10 @@ class Workshop:
         return subprocess.Popen(
             self.command("run", "--progress", "none"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def tell(self, *command: str) -> Ran:
+        """Run another command on the job."""
+        return _ran([*DATIVO, *command, "--config", str(self.config)], self.folder / "no report", None, 240)
 
     def table(self, name: str) -> pa.Table:
         """Read a whole table with an independent reader; one that does not exist is empty."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dativo_ingest.targets.parquet_encoding import dictionary_paths, is_sample
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 
 ROWS = 10_000
 EACH = range(ROWS)
@@ -42,7 +42,7 @@ REPEATED = {"same": pa.repeat(pa.scalar("same"), ROWS), "some": pa.array([each %
 
 def with_dictionaries(table: pa.Table) -> set[str]:
     file = io.BytesIO()
-    pq.write_table(table, file, use_dictionary=dictionary_paths(table))
+    pq.write_table(table, file, use_dictionary=Dictionaries().paths(table))
     group = pq.ParquetFile(file).metadata.row_group(0)
     columns = [group.column(index) for index in range(group.num_columns)]
     return {column.path_in_schema for column in columns if column.has_dictionary_page}
@@ -79,8 +79,11 @@ def test_nulls_are_no_values_that_repeat() -> None:
     assert with_dictionaries(pa.table({"holes": pa.array(holes, pa.int64())})) == set()
 
 
-def test_a_few_rows_say_nothing() -> None:
-    few = pa.table({"int": COUNTED["int"].slice(0, 1000)})
+def test_a_few_rows_say_nothing_and_many_decide_for_the_files_after_them() -> None:
+    dictionaries = Dictionaries()
+    table = pa.table({"int": COUNTED["int"], "same": REPEATED["same"]})
+    other = pa.table({"int": REPEATED["same"], "same": COUNTED["int"]})
 
-    assert not is_sample(few)
-    assert dictionary_paths(few) == ["int"]
+    found = [dictionaries.paths(each) for each in (table.slice(0, 1000), table, other)]
+
+    assert found == [["int", "same"], ["same"], ["same"]]

@@ -28,7 +28,7 @@ def test_each_group_is_read_in_the_order_its_rows_came() -> None:
     spill.add("b", [rows(4, 5, 6).slice(1)])
     spill.add("a", [rows(7)])
 
-    found = {group: ids(spill, group) for group in spill.groups}
+    found = {group: ids(spill, group) for group in spill.finish()}
 
     assert found == {"a": [1, 2, 3, 7], "b": [5, 6]}
     assert spill.size_bytes > 0

@@ -307,7 +307,7 @@ class DuckDBTableWriter(TableWriter):
             memory_bytes = (
                 max(_MIN_MEMORY_BYTES, _BUFFERS * self._spec.buffer_bytes) if limit_mb is None else limit_mb * 2**20
             )
-            self._session = self._database.session(memory_bytes=memory_bytes)
+            self._session = self._database.session(memory_bytes=memory_bytes, run_id=self._spec.run_id)
         return self._session
 
     def _refuse_keys_without_column(self, schema: pa.Schema) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import duckdb
 
@@ -54,17 +55,20 @@ class Database:
         """Whether this run holds the file."""
         return self._root is not None
 
-    def session(self, *, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    def session(self, *, memory_bytes: int, run_id: str | None = None) -> duckdb.DuckDBPyConnection:
         """Give a connection of its own, with its own transaction and temporary tables.
 
         Args:
             memory_bytes: What DuckDB may use at least; the most that any session asked for counts.
+            run_id: The run that the file is made by where it is missing.
 
         Raises:
             DatabaseLockError: Another process did not let go of the file in time.
         """
         if self._root is None:
             make_folder(self.path.parent)
+            if run_id is not None and not exists(self.path):
+                self._create(run_id)
             self._root = self._connect()
         with translated(str(self.path)):
             if memory_bytes > self._memory_bytes:
@@ -98,6 +102,22 @@ class Database:
                 )
             if namespace is not None:
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {full_name(session, namespace)}")
+
+    def _create(self, run_id: str) -> None:
+        """Make the file under the run's name, and give it its own when it is whole.
+
+        DuckDB makes a file in several steps, and refuses one that another process has only begun, or died over.
+        """
+        draft = self.path.with_name(f".{self.path.name}.{quote(run_id, safe='')}.part")
+        try:
+            with translated(str(draft)):
+                duckdb.connect(str(draft)).close()
+            # Another run may have been faster; where there are no hard links, DuckDB makes the file in its own way.
+            with contextlib.suppress(OSError):
+                self.path.hardlink_to(draft)
+        finally:
+            with contextlib.suppress(OSError):  # it is named by the run that left it
+                draft.unlink(missing_ok=True)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         deadline_s = time.monotonic() + self._lock_timeout_s

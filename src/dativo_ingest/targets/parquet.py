@@ -244,13 +244,16 @@ class ParquetTableWriter(TableWriter):
         )
 
     def abort(self) -> None:
-        """Remove this run's files unless they are committed or may be."""
+        """Remove this run's files unless they are committed or may be; what cannot be removed now, a later run does."""
         if self._settled:
             return
-        for files in (self._files, self._rejects):
-            if files is not None:
-                files.discard()
-        self._settle()
+        try:
+            for files in (self._files, self._rejects):
+                if files is not None:
+                    files.discard()
+            self._settle()
+        except DativoError:  # whoever aborts has an error to tell, and it is not this one
+            self._settle(keep_mark=True)
 
     def _begin(self) -> Run:
         if self._run is None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SAMPLE_ROWS = 65_536
+_SAMPLE_ROWS = 65_536
 _MIN_SAMPLE_ROWS = 4096
 _COUNTED = (
     pa.types.is_integer,
@@ -38,23 +38,32 @@ _LISTS = (
 )
 
 
-def is_sample(table: pa.Table) -> bool:
-    """Say whether these are enough rows to decide by."""
-    return table.num_rows >= _MIN_SAMPLE_ROWS
+class Dictionaries:
+    """Decides for all files of a run, as soon as there are rows enough to tell."""
 
+    def __init__(self) -> None:
+        self._decided: list[str] | None = None
 
-def dictionary_paths(table: pa.Table) -> list[str]:
-    """Give the paths of the columns to be written with dictionaries, as Parquet names them, going by the first rows.
+    def paths(self, table: pa.Table) -> list[str]:
+        """Give the paths of the columns to be written with dictionaries, as Parquet names them.
 
-    Columns of most of whose values there is only one are left out. Columns inside of others are not looked into.
-    """
-    sample = table.slice(0, SAMPLE_ROWS)
-    return [
-        path
-        for column, field in zip(sample.columns, sample.schema, strict=True)
-        if not is_sample(sample) or not _is_distinct(column)
-        for path in _paths(field.name, field.type)
-    ]
+        Args:
+            table: The first rows of a file, with all of its columns. Those that hardly ever have a value twice are left
+                out; columns inside of others are not looked into.
+        """
+        if self._decided is not None:
+            return self._decided
+        sample = table.slice(0, _SAMPLE_ROWS)
+        enough = sample.num_rows >= _MIN_SAMPLE_ROWS
+        found = [
+            path
+            for column, field in zip(sample.columns, sample.schema, strict=True)
+            if not (enough and _is_distinct(column))
+            for path in _paths(field.name, field.type)
+        ]
+        if enough:
+            self._decided = found
+        return found
 
 
 def _is_distinct(column: Any) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 from dativo_ingest.targets.parquet_partitions import Partitioning
 from dativo_ingest.targets.parquet_storage import DataFolder
 from dativo_ingest.targets.sort_order import SortKey
@@ -23,6 +24,7 @@ Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "brotli", "non
 
 _MOST_ROW_GROUP_BYTES = 64 * 2**20
 _MOST_ROW_GROUP_ROWS = 2**20
+_MOST_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,12 @@ class ParquetFiles:
         self._format = file_format
         self._partitioning = partitioning
         self._buffer_bytes = buffer_bytes
-        self._most_open = folder.most_open(buffer_bytes)
+        self._open_bytes = max(folder.most_held_bytes, buffer_bytes // 2)
         self._row_group_bytes = max(1, min(_MOST_ROW_GROUP_BYTES, buffer_bytes // 2))
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
         self._held_bytes = 0
+        self._dictionaries = Dictionaries()
         self._paths: list[str] = []  # of every file ever begun
         self._finished: list[DataFile] = []
 
@@ -142,19 +145,24 @@ class ParquetFiles:
         group = self._groups.pop(folder)
         self._held_bytes -= group.size_bytes
         table = sort_rows(pa.Table.from_batches(group.batches, self._format.schema), self._format.sort_by)
-        file = self._open.pop(folder, None) or self._start(folder, group.values)
+        file = self._open.pop(folder, None) or self._start(folder, group.values, table)
         self._open[folder] = file
         file.write(table)
         if file.size_bytes >= self._format.target_bytes:
             self._close(folder)
+        held = {name: min(each.size_bytes, self._folder.most_held_bytes) for name, each in self._open.items()}
+        while sum(held.values()) > self._open_bytes:
+            largest = max(held, key=lambda name: held[name])
+            self._close(largest)
+            del held[largest]
 
-    def _start(self, folder: str, values: Mapping[str, str | None]) -> _OpenFile:
-        if len(self._open) >= self._most_open:
+    def _start(self, folder: str, values: Mapping[str, str | None], table: pa.Table) -> _OpenFile:
+        if len(self._open) >= _MOST_OPEN_FILES:
             self._close(next(iter(self._open)))
         name = f"{self._token}-{len(self._paths)}.parquet"
         path = f"{folder}/{name}" if folder else name
         self._paths.append(path)
-        return _OpenFile(self._folder, path, self._format, values)
+        return _OpenFile(self._folder, path, self._format, values, dictionaries=self._dictionaries.paths(table))
 
     def _close(self, folder: str) -> None:
         file = self._open[folder]
@@ -177,7 +185,13 @@ class _OpenFile:
     """One file in the making; ``path`` is the name it will have."""
 
     def __init__(
-        self, folder: DataFolder, path: str, file_format: FileFormat, values: Mapping[str, str | None]
+        self,
+        folder: DataFolder,
+        path: str,
+        file_format: FileFormat,
+        values: Mapping[str, str | None],
+        *,
+        dictionaries: list[str],
     ) -> None:
         self.path = path
         self.values = values
@@ -189,6 +203,7 @@ class _OpenFile:
                 self._sink.stream,
                 file_format.schema,
                 compression=file_format.compression,
+                use_dictionary=dictionaries,  # type: ignore[arg-type]  # the stubs lack the list
                 sorting_columns=_sorting_columns(file_format),
             )
 

@@ -34,7 +34,6 @@ from dativo_plugin_sdk import Check, CommitStateUnknownError, ConnectionTestResu
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_MOST_OPEN_FILES = 64
 _NAME = re.compile(r"(?P<number>\d{20})\.json")
 
 
@@ -154,12 +153,10 @@ class LocalTable(TableStorage):
 class LocalFolder(DataFolder):
     """A folder of data files."""
 
+    most_held_bytes = 0
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-
-    def most_open(self, buffer_bytes: int) -> int:  # noqa: ARG002  an open file holds next to nothing
-        """As many as leave room for other open files of the process."""
-        return _MOST_OPEN_FILES
 
     def start(self, path: str) -> Sink:
         """Begin a hidden file, in a folder made as needed."""

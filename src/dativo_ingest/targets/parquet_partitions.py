@@ -68,6 +68,8 @@ class Partitioning:
 
     def split(self, batch: pa.RecordBatch) -> Iterator[Part]:
         """Give the rows of every folder, in their order; each part owns its memory unless it is the whole batch."""
+        if not batch.num_rows:
+            return
         if not self._transforms:
             yield Part("", {}, batch)
             return

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 _RUNS = "_runs"
 _MARK = ".run"
 _NAME = re.compile(r"(?P<number>\d{20})\.json")
-_MOST_OPEN_FILES = 64
 _STREAM_BYTES = 1 << 20
 _READS_AT_ONCE = 16
 _TRIES = 4
@@ -260,13 +259,11 @@ class S3Run(Run):
 class S3Folder(DataFolder):
     """A prefix of data files: they have their own names from the start, and are there once they are whole."""
 
+    most_held_bytes = UPLOAD_BYTES
+
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket = bucket
         self._key = key
-
-    def most_open(self, buffer_bytes: int) -> int:
-        """As many as hold no more in their parts than the writer may in its rows."""
-        return max(1, min(_MOST_OPEN_FILES, buffer_bytes // UPLOAD_BYTES))
 
     def start(self, path: str) -> Sink:
         """Begin an upload in parts."""

@@ -37,9 +37,8 @@ class Sink(ABC):
 class DataFolder(ABC):
     """A folder of data files; their paths are relative to it and use ``/``."""
 
-    @abstractmethod
-    def most_open(self, buffer_bytes: int) -> int:
-        """Say how many files may be open at once for a writer that may hold so many bytes."""
+    most_held_bytes: int
+    """The most memory that an open file takes, however large it grows."""
 
     @abstractmethod
     def start(self, path: str) -> Sink:

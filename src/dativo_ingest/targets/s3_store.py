@@ -42,7 +42,7 @@ _CONNECT_S = 10
 _REQUEST_S = 60
 _RETRIES = 3
 _RETRY_FOR_S = 60
-_PART_BYTES = 8 * 2**20
+_PART_BYTES = 8 * 2**20  # an upload has at most 10,000 parts, so that 80 GB are the most of a file
 _PARTS_AT_ONCE = 2
 UPLOAD_BYTES = (1 + _PARTS_AT_ONCE) * _PART_BYTES
 """The most bytes that one upload holds in memory."""

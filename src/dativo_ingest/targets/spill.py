@@ -16,7 +16,7 @@ Group = TypeVar("Group", bound=Hashable)
 
 
 class Spill(Generic[Group]):
-    """A file of rows of one schema: ``add`` many times, then ``read``.
+    """A file of rows of one schema: ``add`` many times, ``finish`` once, then ``read``, also by several threads.
 
     `close` lets go of the file, and so does the end of the process, however it comes.
 
@@ -34,11 +34,6 @@ class Spill(Generic[Group]):
             self._sink = pa.OSFile(self._path, mode="wb")
             self._writer = pa.ipc.new_file(self._sink, schema)
 
-    @property
-    def groups(self) -> Sequence[Group]:
-        """The groups that have rows here, in the order of their first ones."""
-        return list(self._batches)
-
     def add(self, group: Group, batches: Sequence[pa.RecordBatch]) -> None:
         """Take rows of a group.
 
@@ -52,13 +47,17 @@ class Spill(Generic[Group]):
         self._count += 1
         self.size_bytes += rows.nbytes
 
-    def read(self, group: Group) -> Iterator[pa.RecordBatch]:
-        """Read a group's rows in the order they came; no more can be added then."""
+    def finish(self) -> Sequence[Group]:
+        """End the file, and give the groups that have rows in it, in the order of their first ones."""
         with _translated():
             self._writer.close()
-            with pa.OSFile(self._path, mode="rb") as file, pa.ipc.open_file(file) as reader:
-                for index in self._batches[group]:
-                    yield reader.get_batch(index)
+        return list(self._batches)
+
+    def read(self, group: Group) -> Iterator[pa.RecordBatch]:
+        """Read a group's rows in the order they came."""
+        with _translated(), pa.OSFile(self._path, mode="rb") as file, pa.ipc.open_file(file) as reader:
+            for index in self._batches[group]:
+                yield reader.get_batch(index)
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""

@@ -39,11 +39,11 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
 
 
-def load(writer: DeltaWriter, generation: int = 0):
+def load(writer: DeltaWriter, generation: int = 0, run: str = "c"):
     table = writer.table(SPEC)
     table.open(pa.schema({"id": pa.int64()}))
     table.write(pa.record_batch({"id": [1, 2]}))
-    return table.commit(CommitRequest(f"c{generation}", generation, {"at": generation}, "2026-01-01T00:00:00Z"))
+    return table.commit(CommitRequest(f"{run}{generation}", generation, {"at": generation}, "2026-01-01T00:00:00Z"))
 
 
 def test_checking_walks_the_steps_and_leaves_nothing(tmp_path):
@@ -111,7 +111,7 @@ def test_tables_on_s3_are_appended_to_overwritten_merged_and_fenced(s3):
         receipts.append(table.commit(CommitRequest(f"c{generation}", generation, None, "2026-01-01T00:00:00Z")))
 
     with pytest.raises(FencedError):
-        load(writer, 1)
+        load(writer, 1, run="late")
     writer.close()
 
     assert [(each.inserted, each.updated, each.deleted) for each in receipts] == [(2, 0, 4), (1, 2, 0)]
@@ -125,9 +125,10 @@ def test_tables_on_s3_are_appended_to_overwritten_merged_and_fenced(s3):
     assert writer.table(SPEC).load_state().generation == 4
 
 
-def test_of_many_creators_on_s3_one_lands(s3):
+@pytest.mark.parametrize("race", range(4))
+def test_of_many_creators_on_s3_one_lands(s3, race):
     def create(number: int) -> str:
-        writer = on_s3(s3, "lake/delta-race")
+        writer = on_s3(s3, f"lake/delta-race-{race}")
         table = writer.table(replace(SPEC, run_id=f"run-{number}"))
         table.open(pa.schema({"id": pa.int64()}))
         table.write(pa.record_batch({"id": [number]}))
@@ -143,7 +144,7 @@ def test_of_many_creators_on_s3_one_lands(s3):
         outcomes = list(pool.map(create, range(6)))
 
     assert sorted(outcomes) == ["fenced"] * 5 + ["landed"]
-    files = [info.path for info in s3.filesystem().get_file_info(_all("lake/delta-race"))]
+    files = [info.path for info in s3.filesystem().get_file_info(_all(f"lake/delta-race-{race}"))]
     assert sum(path.endswith(".parquet") for path in files) == 1
 
 

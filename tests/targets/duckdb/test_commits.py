@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -257,15 +255,6 @@ def test_a_second_runner_waits_and_reads_what_the_first_one_left(path, table):
         state = table().load_state()
 
     assert state.generation == 0
-
-
-def test_runs_killed_at_random_moments_and_pairs_started_together_double_no_row_and_lose_none(tmp_path):
-    script = Path(__file__).with_name("crashing_runs.py")
-
-    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == []
 
 
 def test_a_limit_too_small_for_duckdb_is_a_memory_error_with_the_way_out(load, target, table, request_of, ask):

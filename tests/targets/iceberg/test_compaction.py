@@ -1,13 +1,15 @@
 """A compaction changes the files of a table and none of its rows, and no run ever loses against one."""
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from iceberg_cares import compact, content, everything, live, summary
+from iceberg_cares import compact, content, everything, expire, live, summary, sweep
 from iceberg_lake import Lake, before_a_commit, numbers
 from iceberg_merges import merge, rows
 from pyiceberg.exceptions import CommitStateUnknownException
@@ -445,6 +447,46 @@ def test_a_commit_whose_answer_was_lost_is_recognised(lake: Lake, monkeypatch: p
 
     assert done.files_removed == 6
     assert live(lake) == [(6, 0)]
+
+
+def test_runs_and_care_go_on_side_by_side_and_each_row_is_there_once(lake: Lake) -> None:
+    layout = {"partition_by": ["bucket(2, id)"], "properties": {"commit.retry.min-wait-ms": "1"}}
+    merge(lake, rows(*range(100), text="old"), options=layout)
+    over, landed = threading.Event(), threading.Semaphore(0)
+    failures: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            for number in range(12):
+                merge(lake, rows(number, 50 + number, 200 + number, text=f"load {number}"), options=layout)
+                if number % 4 == 3:  # runs always win: let a compaction have its turn
+                    assert landed.acquire(timeout=60)
+        except BaseException as error:  # it is raised in the test's own thread
+            failures.append(error)
+            raise
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    while not over.is_set():
+        with contextlib.suppress(ConcurrencyError):
+            if compact(lake, min_input_files=2).snapshot_id is not None:
+                landed.release()
+        expire(lake, retain_last=15)
+    thread.join()
+    compact(lake, min_input_files=2)
+    sweep(lake, days=1)
+
+    text = {each: f"old {each}" for each in range(100)}
+    for number in range(12):
+        text |= {each: f"load {number} {each}" for each in (number, 50 + number, 200 + number)}
+    assert failures == []
+    found = everything(lake)
+    assert {each["id"]: each["text"] for each in found} == text
+    assert len(found) == len(text)
+    with lake.run(None) as run:
+        assert run.before.generation == 13
 
 
 def test_the_rows_of_a_compaction_are_never_all_in_memory(lake: Lake) -> None:

@@ -1,15 +1,13 @@
 """The same through a REST catalog and an object store, as a lakehouse has them."""
 
 import os
-import time
 
 import pyarrow as pa
 import pytest
 from iceberg_cares import compact, everything, expire, sweep
-from iceberg_lake import NUMBERS, REJECTED, Lake, before_a_commit, numbers
+from iceberg_lake import NUMBERS, REJECTED, Lake, before_a_commit, numbers, wait_for_the_table_bucket
 from iceberg_merges import merge, rows
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import NoSuchNamespaceError, RESTError
 from s3_service import S3
 
 from dativo_plugin_sdk import (
@@ -30,22 +28,9 @@ def rest(s3: S3, lake: Lake) -> Lake:
         "endpoint": s3.endpoint,
     }
     lake.credentials = {**s3.credentials, "credential": f"{s3.access_key_id}:{s3.secret_access_key}"}
-    wait_for_the_table_bucket(lake)
+    with lake.catalog() as catalog:
+        wait_for_the_table_bucket(catalog)
     return lake
-
-
-def wait_for_the_table_bucket(lake: Lake) -> None:
-    """SeaweedFS makes it a moment after it has begun to answer."""
-    deadline_s = time.monotonic() + 60
-    while True:
-        try:
-            with lake.catalog() as catalog:
-                catalog.list_namespaces()
-        except (RESTError, NoSuchNamespaceError):
-            assert time.monotonic() < deadline_s
-            time.sleep(0.1)
-        else:
-            return
 
 
 def test_rows_state_schema_and_rejected_rows_land(rest: Lake) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from parquet_lakes import BucketLake, FolderLake, Lake
+from s3_service import S3
 
 from dativo_ingest.targets.parquet import ParquetTableWriter, ParquetWriter
 from dativo_plugin_sdk import TableSpec
@@ -22,22 +23,17 @@ def lake(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(lake: Path) -> Lake:
-    """Where ``table`` writes: a folder; modules that prove a thing for buckets too override it with ``any_place``."""
-    return FolderLake(lake)
+def bucket(s3: S3) -> BucketLake:
+    return BucketLake(s3, f"parquet/{uuid.uuid4()}")
 
 
 @pytest.fixture
-def bucket(request: pytest.FixtureRequest) -> BucketLake:
-    return BucketLake(request.getfixturevalue("s3"), f"parquet/{uuid.uuid4()}")
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def any_place(request: pytest.FixtureRequest, lake: Path) -> Lake:
-    if request.param == "bucket":
-        place: Lake = request.getfixturevalue("bucket")
-        return place
-    return FolderLake(lake)
+def place(request: pytest.FixtureRequest, lake: Path) -> Lake:
+    """Where ``table`` writes: a folder, or a bucket for tests that have `parquet_lakes.everywhere` as a mark."""
+    if getattr(request, "param", "folder") == "folder":
+        return FolderLake(lake)
+    bucket: Lake = request.getfixturevalue("bucket")
+    return bucket
 
 
 @pytest.fixture

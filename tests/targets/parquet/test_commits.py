@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pytest
+from parquet_lakes import everywhere
 
 from dativo_ingest.targets import parquet_manifest
 from dativo_plugin_sdk import CommittedState, DataFormatError, DataNotFoundError, FencedError, InvalidConfigError
 
+pytestmark = everywhere
+
 ROWS = pa.record_batch({"id": [1, 2, 3], "name": ["a", None, "ü 💡"]})
-
-
-@pytest.fixture
-def place(any_place):
-    return any_place
 
 
 def load(table, request_of, batch=ROWS, *, generation=0, **spec):
@@ -249,3 +248,32 @@ def test_a_fenced_run_leaves_no_rejected_rows(table, request_of, place):
     writer.abort()
 
     assert place.data_files("raw") == set()
+
+
+def test_after_success_there_is_nothing_but_data_and_manifests(table, request_of, place):
+    for generation in range(3):
+        writer = table(run_id=f"run-{generation}", options={"partition_by": "name"})
+        writer.open(ROWS.schema)
+        writer.write(ROWS)
+        writer.quarantine(pa.record_batch({"rule": ["type"]}))
+        writer.commit(request_of(generation))
+
+    assert set(place.all_files()) == {
+        *(f"raw/orders/{path}" for path in place.live_files()),
+        *(f"raw/orders__quarantine/{file.path}" for file in place.manifest().quarantine),
+        *(f"raw/orders/_manifests/{number:020d}.json" for number in (1, 2, 3)),
+    }
+
+
+def test_after_a_failure_only_files_named_by_the_failed_run_remain(table, request_of, place):
+    load(table, request_of, run_id="good")
+    before = set(place.all_files())
+    failed = table(run_id="failed", buffer_bytes=1, target={"target_file_mb": 0.0001})
+    failed.open(ROWS.schema)
+    failed.write(ROWS)
+    failed.quarantine(pa.record_batch({"rule": ["type"]}))  # and then it is killed
+
+    remaining = set(place.all_files()) - before
+
+    assert len(remaining) > 1
+    assert all(PurePosixPath(path).name.lstrip(".").startswith("failed") for path in remaining)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import resource
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, strategies as st
+from parquet_lakes import everywhere
 
 from dativo_ingest.targets.parquet import read_dataset
 from dativo_ingest.targets.parquet_partitions import Partitioning
@@ -68,6 +68,16 @@ def test_rows_lie_in_the_folder_of_their_partition_and_keep_every_column(table, 
     assert (folder / "region=__HIVE_DEFAULT_PARTITION__").is_dir()
     assert (folder / "region=a%2Fb").is_dir()
     assert by_row(read_dataset(folder).to_table()) == sorted(by_row(pa.table(batch)) * 2)
+
+
+@everywhere
+def test_values_of_any_text_are_folders_that_are_read_again(table, request_of, place):
+    batch = pa.record_batch({"id": list(range(7)), "region": ["eu", None, "", "a/b", "ä=% +#?", ".", "x\ny"]})
+
+    load(table, request_of, batch, options={"partition_by": "region"})
+
+    assert len(place.data_files()) == 7
+    assert by_row(place.read().to_table()) == by_row(pa.table(batch))
 
 
 @pytest.mark.parametrize(
@@ -165,16 +175,18 @@ def test_row_groups_are_sorted_as_asked_with_nulls_where_asked(table, request_of
     assert pq.ParquetFile(path).metadata.row_group(0).sorting_columns[0].descending
 
 
-def test_more_partitions_than_open_files_lose_nothing(table, request_of, lake):
+@everywhere
+def test_more_partitions_than_open_files_lose_nothing(table, request_of, place):
     batch = pa.record_batch({"key": pa.array(range(300), pa.int32()), "text": ["x" * 50] * 300})
 
     load(table, request_of, batch, batch, options={"partition_by": "key"}, buffer_bytes=4096)
 
-    found = read_dataset(lake / "raw/orders").to_table()
+    found = place.read().to_table()
     assert sorted(found["key"].to_pylist()) == sorted([*range(300)] * 2)
 
 
-def test_every_type_comes_back_as_it_went_in(table, request_of, lake):
+@everywhere
+def test_every_type_comes_back_as_it_went_in(table, request_of, place):
     batch = pa.record_batch(
         {
             "u64": pa.array([2**64 - 1, None], pa.uint64()),
@@ -200,7 +212,7 @@ def test_every_type_comes_back_as_it_went_in(table, request_of, lake):
 
     load(table, request_of, batch)
 
-    found = read_dataset(lake / "raw/orders").to_table()
+    found = place.read().to_table()
     assert found.schema == batch.schema
     assert found.equals(pa.table(batch))
 
@@ -226,14 +238,15 @@ def test_a_thousand_columns_of_nulls_and_numbers_fit_in_little_memory(table, req
     assert found.to_table(columns=["c7"])["c7"].null_count == 8_000
 
 
-def test_new_columns_and_wider_types_are_read_from_old_files_too(table, request_of, lake):
+@everywhere
+def test_new_columns_and_wider_types_are_read_from_old_files_too(table, request_of, place):
     load(table, request_of, pa.record_batch({"id": pa.array([1], pa.int32()), "price": pa.array([1.5], pa.float32())}))
     wide = pa.record_batch({"name": ["x"], "id": pa.array([2**40]), "tags": [["a"]]})
 
     changes = load(table, request_of, wide, generation=1, run_id="run-2")
 
     assert changes == ["added name string", "widened id from int32 to int64", "added tags list<item: string>"]
-    assert read_dataset(lake / "raw/orders").to_table().to_pylist() == [
+    assert place.read().to_table().to_pylist() == [
         {"id": 1, "price": 1.5, "name": None, "tags": None},
         {"id": 2**40, "price": None, "name": "x", "tags": ["a"]},
     ]
@@ -286,7 +299,8 @@ def test_any_reader_can_glob_the_files(table, request_of, lake):
     assert found.sort_by("id").equals(pa.table(batch))
 
 
-def test_the_namespace_may_be_left_out(table, request_of, lake: Path):
+@everywhere
+def test_the_namespace_may_be_left_out(table, request_of, place):
     load(table, request_of, pa.record_batch({"id": [1]}), namespace=None)
 
-    assert read_dataset(lake / "orders").count_rows() == 1
+    assert place.read("orders").count_rows() == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +18,7 @@ from dativo_ingest.targets import parquet_manifest
 from dativo_ingest.targets.parquet import ParquetWriter
 from dativo_ingest.targets.parquet_manifest import Manifest
 from dativo_ingest.targets.parquet_s3 import greatest
-from dativo_ingest.targets.s3_store import PAGE
+from dativo_ingest.targets.s3_store import PAGE, UPLOAD_BYTES
 from dativo_plugin_sdk import (
     CommitStateUnknownError,
     FencedError,
@@ -269,6 +271,15 @@ def test_a_cut_connection_while_a_file_is_sent_is_a_network_error_and_leaves_not
     assert bucket.all_files() == {}
 
 
+def test_without_the_library_the_way_to_get_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+
+    with pytest.raises(ResourceNotFoundError) as caught:
+        ParquetWriter(TargetConfig(type="parquet", connection={"path": "s3://lake/x"}))
+
+    assert "dativo-ingest[s3]" in str(caught.value.hint)
+
+
 def test_large_files_are_sent_in_parts(bucket, table, request_of):
     ids = pa.record_batch({"id": pa.array(range(500_000))})
     writer = table(target={"compression": "none"})
@@ -285,6 +296,23 @@ def test_large_files_are_sent_in_parts(bucket, table, request_of):
     ) as file:
         assert b"-" in file.metadata()["ETag"]  # as S3 writes that of an object in parts
     assert bucket.read().count_rows() == 3_000_000
+
+
+def test_files_that_are_open_at_once_hold_no_more_than_half_the_buffer(bucket, table, request_of):
+    days = pa.array(list(range(40)) * 100, pa.int32())
+    writer = table(options={"partition_by": "day"}, buffer_bytes=50 * 2**20)
+    writer.open(pa.schema({"day": pa.int32(), "noise": pa.binary()}))
+    most_bytes = 0
+    for _ in range(12):
+        writer.write(pa.record_batch({"day": days, "noise": [os.urandom(2500) for _ in range(4000)]}))
+        sizes = [file.size_bytes for file in writer._files._open.values()]
+        most_bytes = max(most_bytes, sum(min(size, UPLOAD_BYTES) for size in sizes))
+
+    receipt = writer.commit(request_of(0))
+
+    assert 20 * 2**20 < most_bytes <= 25 * 2**20
+    assert receipt.files < 100
+    assert bucket.read().count_rows() == 48_000
 
 
 def test_files_of_a_killed_run_stay_until_it_can_no_longer_commit(bucket, opened, request_of):
@@ -306,6 +334,21 @@ def test_files_of_a_killed_run_stay_until_it_can_no_longer_commit(bucket, opened
     assert bucket.marks() == set()
     with pytest.raises(FencedError):
         killed.commit(request_of(0, "killed"))
+
+
+def test_what_an_abort_cannot_remove_is_removed_later(bucket, proxy, opened, request_of):
+    writer = opened()
+    writer._files.finish()
+    proxy.always = lambda exchange: exchange.refuse(503, "ServiceUnavailable")
+
+    writer.abort()
+
+    proxy.always = None
+    assert bucket.data_files() == {"run-1-0.parquet"}
+    assert len(bucket.marks()) == 1
+    opened("run-2").commit(request_of(0))
+    assert bucket.data_files() == {"run-2-0.parquet"}
+    assert bucket.marks() == set()
 
 
 def test_a_run_that_died_right_after_its_commit_is_cleaned_up_after(bucket, opened, table, request_of):

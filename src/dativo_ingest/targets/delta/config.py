@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from dativo_ingest.targets.parquet_files import Compression
-from dativo_plugin_sdk import InvalidConfigError, PluginConfig, Secret, TableSpec, TargetConfig, parse
+from dativo_ingest.targets.s3_store import S3Credentials, S3Service, is_s3
+from dativo_plugin_sdk import InvalidConfigError, PluginConfig, TableSpec, TargetConfig, parse
 from dativo_plugin_sdk.config import Texts
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_S3 = ("s3://", "s3a://")
 _CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
 
 
@@ -29,14 +29,6 @@ class DeltaConnection(PluginConfig):
     """The address of an S3 service other than AWS, such as ``http://127.0.0.1:8333``."""
     region: str | None = None
     """The S3 region; by default what ``AWS_REGION`` says, or us-east-1 for an ``endpoint``."""
-
-
-class DeltaCredentials(PluginConfig):
-    """Keys of an object store; without them those of the environment are used (``AWS_*``)."""
-
-    access_key_id: Secret | None = None
-    secret_access_key: Secret | None = None
-    session_token: Secret | None = None
 
 
 class DeltaOptions(PluginConfig):
@@ -69,14 +61,14 @@ class DeltaConfig(PluginConfig):
     """The whole target, parsed."""
 
     connection: DeltaConnection
-    credentials: DeltaCredentials
+    credentials: S3Credentials
     options: DeltaOptions
 
     @property
     def folder(self) -> Path | None:
         """The local folder that the tables go under; None for an object store."""
         path = self.connection.path
-        return None if path.startswith(_S3) else Path(path.removeprefix("file://"))
+        return None if is_s3(path) else Path(path.removeprefix("file://"))
 
     def place(self, *names: str | None) -> Place:
         """Give the root of the table of these names.
@@ -94,22 +86,8 @@ class DeltaConfig(PluginConfig):
             folder = self.folder.joinpath(*parts)
             return Place(str(folder), fs.LocalFileSystem(), str(folder), {}, folder)
         uri = "/".join([self.connection.path.rstrip("/"), *parts])
-        return Place(uri, self._s3(), uri.partition("://")[2], self._storage_options(), None)
-
-    def _s3(self) -> FileSystem:
-        from pyarrow import fs  # noqa: PLC0415
-
-        secrets = self.credentials
-        settings: dict[str, Any] = {"region": self._region}
-        if self.connection.endpoint is not None:
-            scheme, _, host = self.connection.endpoint.rpartition("://")
-            settings |= {"endpoint_override": host, "scheme": scheme or "https"}
-        if secrets.access_key_id is not None and secrets.secret_access_key is not None:
-            settings["access_key"] = secrets.access_key_id.get_secret_value()
-            settings["secret_key"] = secrets.secret_access_key.get_secret_value()
-            if secrets.session_token is not None:
-                settings["session_token"] = secrets.session_token.get_secret_value()
-        return fs.S3FileSystem(**{key: value for key, value in settings.items() if value is not None})
+        service = S3Service.of(self.connection.endpoint, self.connection.region, self.credentials)
+        return Place(uri, service.arrow(), uri.partition("://")[2], self._storage_options(), None)
 
     @property
     def _region(self) -> str | None:
@@ -142,11 +120,11 @@ def parse_config(config: TargetConfig) -> DeltaConfig:
     """
     parsed = DeltaConfig(
         connection=parse(DeltaConnection, config.connection, where="target.connection"),
-        credentials=parse(DeltaCredentials, dict(config.credentials), where="target.credentials"),
+        credentials=parse(S3Credentials, dict(config.credentials), where="target.credentials"),
         options=parse_options(config.options, {}, where="target.options"),
     )
     path = parsed.connection.path
-    if "://" in path.removeprefix("file://") and not path.startswith(_S3):
+    if "://" in path.removeprefix("file://") and not is_s3(path):
         raise InvalidConfigError(
             f"target.connection.path: {path.partition('://')[0]}:// is not supported, only folders and s3://"
         )

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from dativo_ingest.targets.delta.config import Place
 from dativo_ingest.targets.delta.failures import translated
 from dativo_ingest.targets.filesystem import make_folder, sync
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 from dativo_ingest.targets.parquet_files import FileFormat, conform, sort_rows
 from dativo_ingest.targets.parquet_partitions import Partitioning
 from dativo_plugin_sdk import DataValidationError
@@ -71,6 +72,7 @@ class DeltaFiles:
         self._groups: dict[str, _Group] = {}
         self._open: dict[str, _OpenFile] = {}  # in the order of their last use
         self._held_bytes = 0
+        self._dictionaries = Dictionaries()
         self._paths: list[str] = []  # of every file ever begun
         self._finished: list[DataFile] = []
 
@@ -125,13 +127,13 @@ class DeltaFiles:
         group = self._groups.pop(key)
         self._held_bytes -= group.size_bytes
         table = sort_rows(pa.Table.from_batches(group.batches, self._format.schema), self._format.sort_by)
-        file = self._open.pop(key, None) or self._start(key, group.values)
+        file = self._open.pop(key, None) or self._start(key, group.values, table)
         self._open[key] = file
         file.write(table.select(self._inside.names))
         if file.size_bytes >= self._format.target_bytes:
             self._close(key)
 
-    def _start(self, key: str, values: Mapping[str, str | None]) -> _OpenFile:
+    def _start(self, key: str, values: Mapping[str, str | None], table: pa.Table) -> _OpenFile:
         if len(self._open) >= self._most_open:
             self._close(next(iter(self._open)))
         name = f"{self._token}-{len(self._paths):05d}.parquet"
@@ -140,7 +142,9 @@ class DeltaFiles:
         if self._place.folder is not None:
             make_folder((self._place.folder / path).parent)
         self._paths.append(path)
-        return _OpenFile(self._place, path, self._format, self._inside, values)
+        return _OpenFile(
+            self._place, path, self._format, self._inside, values, dictionaries=self._dictionaries.paths(table)
+        )
 
     def _close(self, key: str) -> None:
         self._finished.append(self._open[key].close())
@@ -166,8 +170,15 @@ class _Group:
 class _OpenFile:
     """One file in the making."""
 
-    def __init__(
-        self, place: Place, path: str, file_format: FileFormat, inside: pa.Schema, values: Mapping[str, str | None]
+    def __init__(  # noqa: PLR0913  what a file consists of
+        self,
+        place: Place,
+        path: str,
+        file_format: FileFormat,
+        inside: pa.Schema,
+        values: Mapping[str, str | None],
+        *,
+        dictionaries: list[str],
     ) -> None:
         self._place = place
         self._path = path
@@ -176,7 +187,12 @@ class _OpenFile:
         self._rows = 0
         with self._written():
             self._sink = place.filesystem.open_output_stream(f"{place.path}/{path}", compression=None)
-            self._writer = pq.ParquetWriter(self._sink, inside, compression=file_format.compression)
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                inside,
+                compression=file_format.compression,
+                use_dictionary=dictionaries,  # type: ignore[arg-type]  # the stubs lack the list
+            )
 
     @property
     def size_bytes(self) -> int:

@@ -123,12 +123,22 @@ class StreamLog:
         return (table.transaction_version(self._application) or 0) if table is not None else 0
 
     def shows(self, table: DeltaTable | None, request: CommitRequest) -> bool:
-        """Say whether the loaded version's last commit of the stream is this one."""
-        return (
-            table is not None
-            and self.generation(table) == request.expected_generation + 1
-            and table.transaction_version(f"{self._application}#commit") == _number(request.commit_id)
-        )
+        """Say whether the loaded version has this commit, as the stream's last one or under others."""
+        generation = self.generation(table)
+        if table is None or generation <= request.expected_generation:
+            return False
+        if generation > request.expected_generation + 1:
+            return self._past(table, request.expected_generation + 1) == request.commit_id
+        return table.transaction_version(f"{self._application}#commit") == _number(request.commit_id)
+
+    def forgets(self, table: DeltaTable | None, generation: int) -> bool:
+        """Say whether the log no longer tells whose commit a past generation was."""
+        return table is None or self._past(table, generation) is None
+
+    def _past(self, table: DeltaTable, generation: int) -> str | None:
+        with translated(f"reading the history of {self._name}", self._place.folder):
+            commits = past_commits(table, self._spec.state_key)
+        return next((each.commit_id for each in commits if each.generation == generation), None)
 
     def state(self, table: DeltaTable | None) -> CommittedState:
         """Read the state that the loaded version points to.

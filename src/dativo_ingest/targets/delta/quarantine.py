@@ -104,6 +104,7 @@ class Quarantine:
             app_transactions=[Transaction(application, state.generation)],
         )
         if table is None:
+            properties.max_commit_retries = 0  # deltalake would create the table a second time, over another run's
             create_table_with_add_actions(
                 self._place.uri,
                 as_delta(incoming),

@@ -26,8 +26,9 @@ class Staging:
         gone: The column that is true for deleted keys and null for rows; `last_of_each_key` gives it if there are any.
     """
 
-    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, memory_bytes: int) -> None:
+    def __init__(self, schema: pa.Schema, keys: Sequence[str], *, run_id: str, memory_bytes: int) -> None:
         self.rows = 0
+        self._prefix = f"dativo-{run_id}-"  # what a dead run leaves has its name
         self.deletes = False
         free = ("_dativo_gone" + "_" * more for more in itertools.count())
         self.gone = next(name for name in free if name not in schema.names)
@@ -38,7 +39,7 @@ class Staging:
         self._keys = list(keys)
         self._memory_bytes = memory_bytes
         with translated(Path(tempfile.gettempdir())):
-            self._file = tempfile.TemporaryFile(prefix="dativo-merge-")  # noqa: SIM115  it lives as long as this
+            self._file = tempfile.TemporaryFile(prefix=self._prefix)  # noqa: SIM115  it lives as long as this
             self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(
                 self._file, self._stored, options=pa.ipc.IpcWriteOptions(compression="zstd")
             )
@@ -125,7 +126,7 @@ class Staging:
             ),
             self._numbered_keys(),
         )
-        with tempfile.TemporaryDirectory(prefix="dativo-merge-") as folder, duckdb.connect() as connection:
+        with tempfile.TemporaryDirectory(prefix=self._prefix) as folder, duckdb.connect() as connection:
             connection.execute(f"SET memory_limit = '{max(64, self._memory_bytes // 2**20)}MB'")
             connection.execute(f"SET temp_directory = '{folder}'")
             connection.execute("SET threads = 1")

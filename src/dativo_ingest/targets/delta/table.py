@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable, WriterProperties
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
@@ -89,10 +89,15 @@ class DeltaTableWriter(TableWriter):
         self._rejects: DeltaFiles | None = None
         self._state_file: str | None = None
         self._keep_files = False
+        self._tried = False  # set once a commit failed that may have landed
 
     def load_state(self) -> CommittedState:
-        """Read what the table's log remembers of this stream; nothing is made."""
-        return self._log.state(load_table(self._place, self._name))
+        """Read the stream's state; what a crash left of the last commit's rejected rows is published first."""
+        table = load_table(self._place, self._name)
+        state = self._log.state(table)
+        if table is not None:
+            self._quarantine.publish(state, str(table.metadata().id))
+        return state
 
     def history(self) -> Sequence[CommittedState]:
         """List the commits whose log is kept."""
@@ -229,7 +234,7 @@ class DeltaTableWriter(TableWriter):
                 f"{self._name}: Delta cannot merge a column with a backtick in its name: {', '.join(odd)}",
                 hint="rename it in the contract",
             )
-        return Staging(incoming, self._spec.primary_key, memory_bytes=self._spec.buffer_bytes)
+        return Staging(incoming, self._spec.primary_key, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes)
 
     def _current(self, request: CommitRequest) -> DeltaTable | None:
         """Load the table to commit to, as long as it is this run's turn and the one its files were written for."""
@@ -258,6 +263,18 @@ class DeltaTableWriter(TableWriter):
         found = self._log.generation(table)
         if found == request.expected_generation:
             return
+        if (
+            self._tried
+            and found > request.expected_generation + 1
+            and self._log.forgets(table, request.expected_generation + 1)
+        ):
+            self._keep_files = True
+            raise CommitStateUnknownError(
+                f"{self._name} is at generation {found} by now, and its log does not tell whose commit was generation "
+                f"{request.expected_generation + 1}",
+                details={"commit_id": request.commit_id, "table": self._name},
+                hint="the next run goes on from what the table says",
+            )
         try:
             run_id = self._log.state(table).run_id
         except DativoError:
@@ -273,6 +290,8 @@ class DeltaTableWriter(TableWriter):
         """Create the table, with the rows and the state unless they are to be merged; say whether they landed."""
         assert self._opened is not None  # noqa: S101  _current() has seen to it
         merges = self._spec.write == "merge"
+        properties = CommitProperties() if merges else self._log.properties(state, rows=_rows(files))
+        properties.max_commit_retries = 0  # deltalake would create the table a second time, over another run's
         create_table_with_add_actions(
             self._place.uri,
             as_delta(self._opened.merged),
@@ -281,7 +300,7 @@ class DeltaTableWriter(TableWriter):
             partition_by=list(self._opened.partitions),
             configuration=dict(self._options.properties),
             storage_options=dict(self._place.storage_options),
-            commit_properties=None if merges else self._log.properties(state, rows=_rows(files)),
+            commit_properties=properties,
         )
         return not merges
 
@@ -370,6 +389,7 @@ class DeltaTableWriter(TableWriter):
             FencedError: Another run has committed.
             CommitStateUnknownError: It is not there, and may still come.
         """
+        self._tried = True
         failure = as_dativo_error(error, f"committing to {self._name}", self._place.folder)
         unknown = self._place.folder is None and may_still_land(failure)
         looked: DativoError | None = None

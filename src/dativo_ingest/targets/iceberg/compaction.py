@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -326,10 +327,13 @@ def _paths(files: Sequence[DataFile]) -> list[str]:
 
 def _rows_left(io: FileIO, file: LiveFile, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
     """Read the rows of a data file that are not deleted."""
-    deleted = read_deletes(io, file.deletes, file.file)
+    deleted = read_deletes(io, file.deletes, file.file).sort()
     position = 0
     for batch in file_rows(io, file.file, metadata):
-        left = without(batch, position, deleted)
+        # Only those of this batch: a set of them is made for each.
+        here = bisect_left(deleted, position + batch.num_rows, key=lambda each: each.as_py())
+        left = without(batch, position, deleted.slice(0, here))
+        deleted = deleted.slice(here)
         position += batch.num_rows
         if left.num_rows:
             yield left

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_ingest.targets.iceberg.grouping import Partitioner, PartitionValues
 from dativo_ingest.targets.iceberg.parquet_file import FileFormatOptions, ParquetFile
-from dativo_ingest.targets.parquet_encoding import dictionary_paths, is_sample
+from dativo_ingest.targets.parquet_encoding import Dictionaries
 from dativo_ingest.targets.spill import Spill
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_OPEN_FILES = 64
 """How many partitions may have a file open at once."""
+_FILES_AT_ONCE = 2
+"""How many files are written side by side where many partitions are."""
 _MAX_ROW_GROUP_BYTES = 64 * 2**20
 SPILL_BYTES = 4 * 2**30
 """How much Arrow data may wait on disk; with more, a file of every partition is written, and it begins anew."""
@@ -105,8 +108,7 @@ class DataFiles:
         self._partitioner = partitioner
         self._sort = sort
         self._target_bytes = target_bytes
-        share = 2 if partitioner is None and sort is None else 4  # what is sorted or told apart is there twice
-        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // share))
+        self._row_group_bytes = min(_MAX_ROW_GROUP_BYTES, max(1, buffer_bytes // 4))
         self._mixed_limit_bytes = max(1, buffer_bytes // 8)
         self._parts_limit_bytes = max(1, buffer_bytes // 2)
         self._open_limit_bytes = buffer_bytes // 4
@@ -117,7 +119,7 @@ class DataFiles:
         self._parts_bytes = 0
         self._round = 0
         self._spill: Spill[PartitionValues] | None = None
-        self._dictionaries: Sequence[str] | None = None
+        self._dictionaries = Dictionaries()
         self._open: dict[PartitionValues, ParquetFile] = {}  # in the order of their last use
         self._finished: list[DataFile] = []
         self.paths: list[str] = []
@@ -211,13 +213,19 @@ class DataFiles:
         return 32 * part.size_bytes >= self._row_group_bytes
 
     def _drain(self) -> None:
-        """Write what waits on disk, a file of every partition after the other."""
+        """Write what waits on disk, and the rest of the same partitions: a file of each."""
         spill = self._spill
         if spill is None:
             return
-        for values in spill.groups:
-            self._write(values, itertools.chain(spill.read(values), self._taken(values)))
+        groups = spill.finish()
+        latest = {values: self._taken(values) for values in groups}
+
+        def write(values: PartitionValues) -> None:
+            self._write(values, itertools.chain(spill.read(values), latest.pop(values)), at_once=_FILES_AT_ONCE)
             self._close(values)
+
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            list(pool.map(write, groups))
         self._let_go_of_spill()
 
     def _let_go_of_spill(self) -> None:
@@ -230,30 +238,27 @@ class DataFiles:
         self._write(values, self._taken(values))
         self._close_some(but=values)
 
-    def _taken(self, values: PartitionValues) -> Iterator[pa.RecordBatch]:
+    def _taken(self, values: PartitionValues) -> list[pa.RecordBatch]:
         part = self._parts.pop(values, None)
-        if part is not None:
-            self._parts_bytes -= part.size_bytes
-            yield from part.take()
+        if part is None:
+            return []
+        self._parts_bytes -= part.size_bytes
+        return part.take()
 
-    def _write(self, values: PartitionValues, batches: Iterable[pa.RecordBatch]) -> None:
-        """Write a partition's rows as row groups; its file is closed when it is large enough."""
-        for table in self._row_groups(batches):
+    def _write(self, values: PartitionValues, batches: Iterable[pa.RecordBatch], *, at_once: int = 1) -> None:
+        """Write a partition's rows as row groups; its file is closed when it is large enough.
+
+        Args:
+            values: The partition.
+            batches: Its rows.
+            at_once: How many threads do so, each with a partition of its own.
+        """
+        for table in _row_groups(batches, self._row_group_bytes // at_once):
             file = self._file(values, table)
             ordered = self._sort(table) if self._sort is not None else table
             file.write(self._log.note(file.path, ordered) if self._log is not None else ordered)
             if file.size_bytes >= self._target_bytes:
                 self._close(values)
-
-    def _row_groups(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-        """Cut rows into tables of at most a row group's bytes; a single batch may be larger."""
-        waiting = _Buffer()
-        for batch in batches:
-            if waiting.size_bytes and waiting.size_bytes + batch.nbytes > self._row_group_bytes:
-                yield pa.Table.from_batches(waiting.take())
-            waiting.add(batch)
-        if waiting.size_bytes:
-            yield pa.Table.from_batches(waiting.take())
 
     def _file(self, values: PartitionValues, table: pa.Table) -> ParquetFile:
         file = self._open.pop(values, None)
@@ -262,19 +267,10 @@ class DataFiles:
             path = self._name(folder)
             self.paths.append(path)
             file = ParquetFile(
-                self._io, path, self._shape.arrow, self._options, values, dictionaries=self._dictionaries_for(table)
+                self._io, path, self._shape.arrow, self._options, values, dictionaries=self._dictionaries.paths(table)
             )
         self._open[values] = file
         return file
-
-    def _dictionaries_for(self, table: pa.Table) -> Sequence[str]:
-        """Decide once for the whole run which columns have dictionaries, as soon as there are rows enough."""
-        if self._dictionaries is not None:
-            return self._dictionaries
-        found = dictionary_paths(table)
-        if is_sample(table):
-            self._dictionaries = found
-        return found
 
     def _close_some(self, but: PartitionValues) -> None:
         """Close files until what they hold is within its share, the one first that was not used for longest."""
@@ -291,3 +287,14 @@ class DataFiles:
         # It stays in the list of open files until it is finished, so that a failure leaves it to be discarded.
         self._finished.append(self._open[values].finish())
         del self._open[values]
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Table]:
+    """Cut rows into tables of a row group's bytes, or as much more as the last batch brings."""
+    waiting = _Buffer()
+    for batch in batches:
+        waiting.add(batch)
+        if waiting.size_bytes >= size_bytes:
+            yield pa.Table.from_batches(waiting.take())
+    if waiting.size_bytes:
+        yield pa.Table.from_batches(waiting.take())

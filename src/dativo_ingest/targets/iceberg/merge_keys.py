@@ -130,8 +130,7 @@ class KeyLog:
     def __init__(self, columns: Sequence[KeyColumn]) -> None:
         self.columns = columns
         self._names = [str(index) for index in range(len(columns))]
-        self._groups: list[tuple[str, int]] = []
-        self._noted: list[pa.Table] = []
+        self._noted: list[tuple[str, pa.Table]] = []
         self._deleted: list[pa.Table] = []
         self._rows = 0
 
@@ -141,12 +140,14 @@ class KeyLog:
         return batch.append_column(_ORDER, numbers(start, self._rows))
 
     def note(self, path: str, table: pa.Table) -> pa.Table:
-        """Note rows that are written to a file next, and give them without what `number` added."""
+        """Note rows that are written to a file next, and give them without what `number` added.
+
+        Several threads may do so, each for files of its own.
+        """
         # Taken, because a column may be a part of a larger buffer that would be kept alive with all of its rows.
         every = numbers(0, table.num_rows)
         columns = [each.plain(table.column(each.name)).take(every) for each in self.columns]
-        self._noted.append(pa.table([*columns, table.column(_ORDER)], names=[*self._names, _ORDER]))
-        self._groups.append((path, table.num_rows))
+        self._noted.append((path, pa.table([*columns, table.column(_ORDER)], names=[*self._names, _ORDER])))
         return table.drop_columns([_ORDER])
 
     def delete(self, keys: pa.RecordBatch) -> None:
@@ -159,7 +160,9 @@ class KeyLog:
         """Give the distinct keys, and by file the positions of rows that are replaced or deleted after them."""
         columns = zip(self._names, self.columns, strict=True)
         none = pa.schema([*((name, each.plain_type) for name, each in columns), (_ORDER, pa.int64())]).empty_table()
-        noted, deleted = pa.concat_tables([none, *self._noted]), pa.concat_tables([none, *self._deleted])
+        noted = pa.concat_tables([none, *(rows for _, rows in self._noted)])
+        deleted = pa.concat_tables([none, *self._deleted])
+        groups = [(path, rows.num_rows) for path, rows in self._noted]
         self._noted, self._deleted = [], []
         last = pa.concat_tables([noted, deleted]).group_by(self._names).aggregate([(_ORDER, "max")])
         orders = last.column(f"{_ORDER}_max").combine_chunks()
@@ -171,7 +174,7 @@ class KeyLog:
         found: dict[str, list[pa.Array[Any]]] = {}
         lengths: dict[str, int] = {}
         start = 0
-        for path, rows in self._groups:
+        for path, rows in groups:
             positions = _positions(dead.slice(start, rows), lengths.get(path, 0))
             if len(positions):
                 found.setdefault(path, []).append(positions)

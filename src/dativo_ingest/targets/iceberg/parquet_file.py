@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -43,6 +44,16 @@ class FileFormatOptions:
         """The codec by pyarrow's name."""
         return _CODECS.get(self.compression, self.compression)
 
+    @cached_property
+    def statistics(self) -> dict[int, Any]:
+        """Which statistics of which columns go into manifests."""
+        return compute_statistics_plan(self.schema, dict(self.properties))
+
+    @cached_property
+    def column_ids(self) -> dict[str, int]:
+        """The ids of columns by their paths in Parquet."""
+        return parquet_path_to_id_mapping(self.schema)
+
 
 def data_file(  # noqa: PLR0913  the parts of a manifest entry
     metadata: pq.FileMetaData,
@@ -56,8 +67,8 @@ def data_file(  # noqa: PLR0913  the parts of a manifest entry
     """Describe a written Parquet file as a manifest does, with the statistics of its footer."""
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=metadata,
-        stats_columns=compute_statistics_plan(options.schema, dict(options.properties)),
-        parquet_column_mapping=parquet_path_to_id_mapping(options.schema),
+        stats_columns=options.statistics,
+        parquet_column_mapping=options.column_ids,
     )
     described = DataFile.from_args(
         content=DataFileContent.DATA,

@@ -73,14 +73,28 @@ class FenceBrokenError(ValidationException):
     """The table is not what the commit builds on; a `ValidationException` lets pyiceberg delete its manifests."""
 
 
+RUN_ID = "dativo.run-id"
+"""The property of a snapshot that says whose it is."""
+
+
 class _HasTransaction(Protocol):
     _transaction: Transaction
 
 
 class _Fenced:
-    """Asks the fence before each new try."""
+    """Asks the fence before each new try, and gives manifests names that begin with the run's id."""
 
     fence: Fence
+    snapshot_properties: dict[str, str]
+
+    @property
+    def commit_uuid(self) -> Any:
+        """What the names of manifests and their list are made of; pyiceberg sets a new one for each try."""
+        return "-".join(filter(None, (self.snapshot_properties.get(RUN_ID), self._try)))
+
+    @commit_uuid.setter
+    def commit_uuid(self, value: Any) -> None:
+        self._try = str(value)
 
     def _validate_concurrency(self: _HasTransaction) -> None:
         self.fence(self._transaction._table.metadata)  # type: ignore[attr-defined]  # noqa: SLF001  the mixin's own

@@ -21,7 +21,7 @@ from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
 from dativo_ingest.targets.iceberg.failures import translated
 from dativo_ingest.targets.iceberg.parquet_file import data_file
-from dativo_ingest.targets.iceberg.producers import FenceBrokenError, stage_snapshot
+from dativo_ingest.targets.iceberg.producers import RUN_ID, FenceBrokenError, stage_snapshot
 from dativo_ingest.targets.iceberg.table_files import format_options, layout_properties, open_files
 from dativo_ingest.targets.iceberg.types import to_iceberg_schema
 from dativo_plugin_sdk import ConcurrencyError, ResourceNotFoundError, SchemaValidationError
@@ -143,7 +143,7 @@ class Quarantine:
                 try:
                     with table.transaction() as transaction:
                         transaction.set_properties({self._note: json.dumps(note)})
-                        summary = {"dativo.commit-id": str(state.commit_id), "dativo.run-id": str(state.run_id)}
+                        summary = {"dativo.commit-id": str(state.commit_id), RUN_ID: str(state.run_id)}
                         stage_snapshot(transaction, found, replace=False, fence=fence, summary=summary)
                 except FenceBrokenError:
                     return

@@ -20,6 +20,7 @@ from dativo_ingest.targets.iceberg.merge import Merge
 from dativo_ingest.targets.iceberg.merge_keys import KeyLog, key_columns
 from dativo_ingest.targets.iceberg.past_commits import ROWS, STREAM, past_commits
 from dativo_ingest.targets.iceberg.producers import (
+    RUN_ID,
     Delta,
     FenceBrokenError,
     discard_manifests,
@@ -362,9 +363,33 @@ class IcebergTable(TableWriter):
             if not self._landed_after_all(request, error):
                 self._refused(producer)
                 raise as_dativo_error(error, f"committing to {self._name}") from error
+        if table is None:
+            self._confirm_created(request, producer)
         if delta is not None:
             return _merged(request, producer, delta)
         return _receipt(request, producer, files, replaced=self._replaces)
+
+    def _confirm_created(self, request: CommitRequest, producer: Producer) -> None:
+        """See that the table that was created is the one that stayed.
+
+        A commit to a table names what it builds on. One that creates a table has nothing to name but that there is
+        none, and some REST catalogs let two creators through at once: the second one's table replaces the first's.
+
+        Raises:
+            FencedError: It is another run's.
+            CommitStateUnknownError: It is not there.
+        """
+        try:
+            landed = self._landed(request)
+        except FencedError:
+            discard_manifests(producer)
+            raise
+        if not landed:
+            raise CommitStateUnknownError(
+                f"{self._name}: the catalog said that it created the table, and does not show it",
+                details={"commit_id": request.commit_id, "table": self._name},
+                hint="look at the catalog; the next run goes on from what it shows",
+            )
 
     def _refused(self, producer: Producer) -> None:
         """Note that a commit did not land and will not: its manifests are of no use, its data files may go."""
@@ -403,7 +428,7 @@ class IcebergTable(TableWriter):
         transaction.set_properties({self._spec.state_key: state})
         summary = {
             "dativo.commit-id": request.commit_id,
-            "dativo.run-id": self._spec.run_id,
+            RUN_ID: self._spec.run_id,
             "dativo.generation": str(request.expected_generation + 1),
             STREAM: self._spec.state_key,
             ROWS: str(_rows(files)),
@@ -427,18 +452,30 @@ class IcebergTable(TableWriter):
         return stage_snapshot(transaction, files, replace=self._replaces, fence=fence, summary=summary)
 
     def _landed(self, request: CommitRequest) -> bool:
-        """Look whether the table shows this commit.
+        """Look whether the table shows this commit, or others that were built on it.
 
         Raises:
             FencedError: It shows another run's.
+            CommitStateUnknownError: Others have committed since, and the snapshot that would tell is expired.
         """
         table = find_table(self._connection.to_write(), self._identifier)
         found = self._state_of(table.metadata) if table is not None else CommittedState()
-        if found.commit_id == request.commit_id:
+        ids = {found.generation: found.commit_id}
+        if table is not None and found.generation > request.expected_generation + 1:
+            ids |= {each.generation: each.commit_id for each in past_commits(table.metadata, self._spec.state_key)}
+        if ids.get(request.expected_generation + 1) == request.commit_id:
             return True
-        if found.generation != request.expected_generation:
-            self._keep_files = False
-            self._require_generation(found, request)
+        if found.generation == request.expected_generation:
+            return False
+        if found.generation > request.expected_generation and request.expected_generation + 1 not in ids:
+            raise CommitStateUnknownError(
+                f"{self._name} is at generation {found.generation} by now, and its snapshots do not tell whose commit "
+                f"was generation {request.expected_generation + 1}",
+                details={"commit_id": request.commit_id, "table": self._name},
+                hint="the next run goes on from what the table says",
+            )
+        self._keep_files = False
+        self._require_generation(found, request)
         return False
 
     def _landed_after_all(self, request: CommitRequest, error: BaseException) -> bool:
