@@ -9,9 +9,6 @@ import pyarrow as pa
 
 from dativo_ingest.sources.postgres.relations import Column, Relation
 
-XMIN = "xmin"
-"""The transaction that wrote a row, which every row of a table has."""
-
 _CHANGED = re.compile(
     r"(^|_)(last_?)?(update|updated|modified|modification|modify|changed|change|edited|touched|synced)"
     r"(_?(at|on|ts|time|date|datetime|timestamp|utc))?($|_utc$|_at$)|^(mtime|last_update|row_?version_?at)$|^_?sys_?modif",
@@ -28,14 +25,13 @@ def cursor_candidates(relation: Relation) -> list[str]:
     """Name the columns that rows can be followed by, the most telling first.
 
     First times of the last change, never null before nullable, then numbers and uuids that rise with each new row, then
-    times of creation; both of the latter miss changes. Last ``xmin``, which misses nothing and reads the whole table.
+    times of creation; both of the latter miss changes.
     """
     columns = relation.columns
     found = [
         *_times(columns, _CHANGED),
         *(column.name for column in columns if _rises(column)),
         *_times(columns, _CREATED),
-        *([XMIN] if relation.kind in {"table", "partitioned table"} else []),
     ]
     return list(dict.fromkeys(found))
 
