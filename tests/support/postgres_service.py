@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ class Postgres:
     port: int
     software: Path
     """The folder of ``psql`` and the other programs."""
+    data: Path
+    """The folder of the cluster."""
     host: str = "127.0.0.1"
     user: str = "dativo_admin"
     password: str = "pa ss'w@rd"
@@ -80,8 +82,12 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Start a server on a free port, and end it by its pid; it goes with this process however that ends."""
+def running(**settings: str) -> Iterator[Postgres]:
+    """Start a server on a free port, and end it by its pid; it goes with this process however that ends.
+
+    Args:
+        settings: The server's settings beside the usual ones.
+    """
     # pytest's own folders are closed to nobody, and the home of a root user may be.
     folder = Path(tempfile.mkdtemp(prefix="dativo-postgres-", dir="/tmp"))
     folder.chmod(0o755)
@@ -91,10 +97,10 @@ def running() -> Iterator[Postgres]:
         data.mkdir(mode=0o700)
         if _is_root():
             os.chown(data, _NOBODY, _NOBODY)
-        server = Postgres(port=_free_port(), software=software)
+        server = Postgres(port=_free_port(), software=software, data=data)
         _initialise(server, folder, data)
         with (folder / "log.txt").open("wb") as log:
-            process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port)], data, log)
+            process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port, settings)], data, log)
         try:
             _wait(server, process, folder / "log.txt")
             yield server
@@ -130,8 +136,8 @@ def _initialise(server: Postgres, folder: Path, data: Path) -> None:
         raise RuntimeError(f"initdb failed: {output.decode(errors='replace')}")
 
 
-def _flags(port: int) -> list[str]:
-    settings = {"port": str(port), **_SETTINGS}
+def _flags(port: int, more: Mapping[str, str]) -> list[str]:
+    settings = {"port": str(port), **_SETTINGS, **more}
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 

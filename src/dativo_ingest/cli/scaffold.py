@@ -35,6 +35,9 @@ class StreamFound:
     schema: pa.Schema
     path: str | None = None
     """Where its files are, for a stream of files that is not the source's whole path."""
+    primary_key: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What else the job says of it."""
 
 
 @dataclass
@@ -80,7 +83,7 @@ def contract_text(stream: StreamFound) -> str:
     """Write the ODCS document of what a stream looks like."""
     from dativo_ingest.contracts.from_schema import contract_from_schema
 
-    return contract_from_schema(stream.schema, name=stream.name)
+    return contract_from_schema(stream.schema, name=stream.name, primary_key=stream.primary_key)
 
 
 def file_name(stream: str) -> str:
@@ -160,12 +163,26 @@ def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> tuple
                 left_out.append(f"{item['name']} is left out: {error}")
                 continue
             if len(schema):
-                found.append(StreamFound(item["name"], schema, item.get("path")))
+                key = tuple(name for name in item.get("primary_key") or () if name in schema.names)
+                settings = _proposed(item, key, loaded.job.defaults.mode)
+                found.append(StreamFound(item["name"], schema, item.get("path"), key, settings))
             else:
                 left_out.append(f"{item['name']} is left out: it has no columns")
     if failure is not None and not found:
         raise failure
     return found, left_out
+
+
+def _proposed(item: Mapping[str, Any], key: Sequence[str], default_mode: str) -> dict[str, Any]:
+    """Say how to load an object: by the cursor that its source proposes, else as a whole where it proposes none."""
+    if "cursor" not in item:  # the source leaves it to the job's defaults
+        return {}
+    mode = "full_refresh" if item["cursor"] is None else "incremental"
+    return {
+        **({"mode": mode} if mode != default_mode else {}),
+        **({} if item["cursor"] is None else {"cursor": item["cursor"]}),
+        **({"primary_key": list(key)} if key else {}),
+    }
 
 
 def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], contracts: Sequence[str], folder: Path) -> str:
@@ -196,6 +213,7 @@ def _discovered_job(loaded: LoadedJob, streams: Sequence[StreamFound], contracts
         stream.name: {
             **({"path": moved(stream.path, old, new)} if stream.path else {}),
             **({"table": table} if table != name else {}),
+            **stream.settings,
             "contract": contract,
         }
         for stream, name, table, contract in zip(streams, named, tables, contracts, strict=True)

@@ -89,14 +89,15 @@ def _object_lines(item: Mapping[str, Any], *, verbose: bool) -> Iterator[str]:
     yield f"  • {item['name']}"
     yield f"    Type: {item['type']}"
     if verbose:
-        for key, label in (
-            ("namespace", "Namespace"),
-            ("estimated_rows", "Estimated rows"),
-            ("primary_key", "Primary key"),
-            ("cursor_candidates", "Cursor candidates"),
-            ("sync_modes", "Modes"),
+        for label, value in (
+            ("Description", item.get("description")),
+            ("Namespace", item.get("namespace")),
+            ("Estimated rows", item.get("estimated_rows")),
+            ("Size", None if item.get("size_bytes") is None else size(item["size_bytes"])),
+            ("Primary key", item.get("primary_key")),
+            ("Cursor candidates", item.get("cursor_candidates")),
+            ("Modes", item.get("sync_modes")),
         ):
-            value = item.get(key)
             if value not in (None, [], ()):
                 yield f"    {label}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
     columns = item.get("columns")

@@ -86,8 +86,14 @@ DISCOVER: dict[str, Any] = _document(
                     "namespace": _TEXT_OR_NULL,
                     "type": _TEXT_OR_NULL,
                     "estimated_rows": _COUNT_OR_NULL,
+                    "size_bytes": _COUNT_OR_NULL,
+                    "description": _TEXT_OR_NULL,
                     "primary_key": _list(_TEXT),
                     "cursor_candidates": _list(_TEXT),
+                    "cursor": {
+                        **_TEXT_OR_NULL,
+                        "description": "The column to follow, where the source proposes one; null where none does.",
+                    },
                     "sync_modes": _list(_TEXT),
                     "columns": _list(
                         _object(
@@ -100,7 +106,8 @@ DISCOVER: dict[str, Any] = _document(
                             }
                         )
                     ),
-                }
+                },
+                optional=("size_bytes", "description", "cursor"),
             )
         ),
         "warnings": _list(_TEXT),

@@ -13,10 +13,10 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
 )
 
+from dativo_ingest.postgres.failures import require_psycopg
 from dativo_ingest.targets.iceberg.config import DATABASE, DEFAULT_NAMESPACE
 from dativo_ingest.targets.iceberg.embedded import EmbeddedCatalog
 from dativo_ingest.targets.iceberg.failures import translated
-from dativo_ingest.targets.postgres.failures import require_psycopg
 from dativo_plugin_sdk import InvalidConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dativo_ingest.targets.postgres.failures import kind_of, was_refused
+from dativo_ingest.postgres.failures import was_refused
+from dativo_ingest.targets.postgres.failures import kind_of
 from dativo_plugin_sdk import (
     AuthenticationError,
     ConcurrencyError,

@@ -1,173 +1,29 @@
-"""What Postgres and libpq say when something fails, as Dativo's errors."""
+"""What Postgres says to one who writes, as Dativo's errors."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+from dativo_ingest.postgres.failures import Failures
 from dativo_plugin_sdk import (
-    ConcurrencyError,
-    DatabaseLockError,
     DataValidationError,
-    DativoError,
-    DiskFullError,
     InsufficientPermissionsError,
-    InvalidConfigError,
-    InvalidCredentialsError,
-    NetworkError,
-    ResourceError,
     ResourceNotFoundError,
-    ResourceUnavailableError,
     SchemaValidationError,
-    ServiceUnavailableError,
-    TimeoutError,
 )
 
-INSTALL = "install it with: pip install 'dativo-ingest[postgres]'"
-
-_Kind = tuple[type[DativoError], str | None]
-
-_TLS: _Kind = (InvalidConfigError, "check target.connection.sslmode, sslrootcert, sslcert and sslkey")
-_LOGIN: _Kind = (InvalidCredentialsError, "check target.connection.user and target.credentials.password")
-_ADDRESS: _Kind = (NetworkError, "check target.connection.host and port, and that the server is up")
-_DATABASE: _Kind = (ResourceNotFoundError, "check target.connection.database; Dativo makes schemas, no databases")
-_ENTRY: _Kind = (
-    InsufficientPermissionsError,
-    "let pg_hba.conf of the server admit this user, database and address; some entries want sslmode: require",
-)
-_BUSY: _Kind = (ServiceUnavailableError, "try again later; max_connections of the server says how many there may be")
-_RIGHTS: _Kind = (
-    InsufficientPermissionsError,
-    "the user needs TEMPORARY on the database, USAGE and CREATE on the schema, and to own a table that changes",
-)
-_READ_ONLY: _Kind = (
-    InsufficientPermissionsError,
-    "connect to the primary server, with several hosts by parameters: {target_session_attrs: read-write}",
-)
-
-# By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_STATES: dict[str, _Kind] = {
-    "23502": (DataValidationError, "make the column required in the contract, so that such rows are quarantined"),
-    "23505": (DataValidationError, "merge by the columns that are unique there, or let go of the index"),
-    "25006": _READ_ONLY,
-    "28000": _LOGIN,
-    "28P01": _LOGIN,
-    "3D000": _DATABASE,
-    "40001": (ConcurrencyError, "run again"),
-    "40P01": (DatabaseLockError, "others and this run waited for each other; run again"),
-    "42501": _RIGHTS,
-    "53100": (DiskFullError, "make room on the server's disk"),
-    "53300": _BUSY,
-    "53400": (
-        ResourceError,
-        "a limit of the server is reached, such as temp_file_limit",
-    ),
-    "55006": (DatabaseLockError, "run again"),
-    "55P03": (
-        DatabaseLockError,
-        "others hold the table; target.options.lock_timeout_s says how long to wait for them",
-    ),
-    "57014": (TimeoutError, "raise statement_timeout: ALTER ROLE ... SET statement_timeout = 0"),
-}
-_CLASSES: dict[str, _Kind] = {
-    "08": (NetworkError, "check that the server is up"),
-    "22": (DataValidationError, None),
-    "23": (DataValidationError, None),
-    "0A": (SchemaValidationError, None),
-    "42": (SchemaValidationError, None),
-    "53": (ResourceUnavailableError, "try again when the server has more to give"),
-    "54": (SchemaValidationError, "leave columns out, or keep some together as one column of type json"),
-    "57": (ServiceUnavailableError, "try again when the server is up"),
-}
-
-# A refused connection has no SQLSTATE: libpq tells what the server said as text alone, in English by default.
-_TEXTS: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
-    (re.compile(pattern), kind)
-    for pattern, kind in (
-        (r"too many (clients|connections)|connection slots are reserved", _BUSY),
-        (
-            r"(starting up|shutting down|in recovery mode|not yet accepting connections)",
-            (ServiceUnavailableError, "try again when the server is up"),
+FAILURES = Failures(
+    "target",
+    {
+        "23502": (DataValidationError, "make the column required in the contract, so that such rows are quarantined"),
+        "23505": (DataValidationError, "merge by the columns that are unique there, or let go of the index"),
+        "3D000": (ResourceNotFoundError, "check target.connection.database; Dativo makes schemas, no databases"),
+        "42501": (
+            InsufficientPermissionsError,
+            "the user needs TEMPORARY on the database, USAGE and CREATE on the schema, and to own a table that changes",
         ),
-        (r"no pg_hba\.conf entry|pg_hba\.conf rejects", _ENTRY),
-        (r"session is (not )?read-only|not in hot standby mode", _READ_ONLY),
-        (r"SSL|TLS|certificate|private key file|sslmode", _TLS),
-        (r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted to log in)", _LOGIN),
-        (r"authentication method|requires? .*authentication|no PostgreSQL user name|peer", _LOGIN),
-        (r"database \".*\" does not exist|is not currently accepting connections", _DATABASE),
-        (r"permission denied|does not have CONNECT privilege", _RIGHTS),
-        (r"timeout expired|connection timeout|timed out", (TimeoutError, _ADDRESS[1])),
-        (r"invalid (integer|port|channel|\w+ value)|definition of service|service file", (InvalidConfigError, None)),
-    )
+        "54": (SchemaValidationError, "leave columns out, or keep some together as one column of type json"),
+    },
 )
-_ABOUT = re.compile(r"^connection (failed|is bad): ")
-_COLUMN = re.compile(r"^COPY .*?, line \d+, column (?P<name>.*?)(: |$)", re.MULTILINE)
 
-
-def require_psycopg(what: str = "the postgres target") -> None:
-    """See that the library is there.
-
-    Args:
-        what: What needs it.
-
-    Raises:
-        ResourceNotFoundError: It is not installed.
-    """
-    try:
-        import psycopg  # noqa: F401, PLC0415  only to see
-    except ImportError as error:
-        raise ResourceNotFoundError(f"{what} needs the package psycopg", hint=INSTALL) from error
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn what Postgres says in the block into a Dativo error; ``what`` begins its message."""
-    import psycopg  # noqa: PLC0415  heavy, and only where there is a connection to use
-
-    try:
-        yield
-    except psycopg.Error as error:
-        raise as_dativo_error(error, what) from error
-
-
-def as_dativo_error(error: Exception, what: str) -> DativoError:
-    """Choose the class for what ``error``, one of psycopg's, says."""
-    text = str(error).strip() or type(error).__name__
-    state = getattr(error, "sqlstate", None)
-    diagnosis = getattr(error, "diag", None)
-    said = _ABOUT.sub("", text.splitlines()[0])
-    column = getattr(diagnosis, "column_name", None) or _column(getattr(diagnosis, "context", None))
-    details = {"original_error": type(error).__name__, "original_message": text, "sqlstate": state, "column": column}
-    details = {key: value for key, value in details.items() if value is not None}
-    kind, hint = kind_of(error, text)
-    if state is not None and kind is SchemaValidationError and getattr(diagnosis, "message_hint", None):
-        hint = diagnosis.message_hint if diagnosis is not None else hint
-    place = f"column {column}: " if column is not None and column not in said else ""
-    return kind(f"{what}: {place}{said}", details=details, hint=hint)
-
-
-def was_refused(error: object) -> bool:
-    """Say whether the server itself said no: what it was asked to do has not happened."""
-    state = getattr(error, "sqlstate", None)
-    return state is not None and state[:2] not in {"08", "57"}
-
-
-def kind_of(error: BaseException, text: str) -> tuple[type[DativoError], str | None]:
-    """Choose the class for an error of psycopg's that says ``text``, and give a hint."""
-    from psycopg.errors import ConnectionTimeout, OperationalError  # noqa: PLC0415
-
-    state = getattr(error, "sqlstate", None)
-    if state is not None:
-        return _STATES.get(state) or _CLASSES.get(state[:2]) or (ResourceError, None)
-    if isinstance(error, ConnectionTimeout):
-        return TimeoutError, _ADDRESS[1]
-    for pattern, kind in _TEXTS:
-        if pattern.search(text):
-            return kind
-    return _ADDRESS if isinstance(error, OperationalError) else (ResourceError, None)
-
-
-def _column(context: str | None) -> str | None:
-    found = _COLUMN.search(context or "")
-    return None if found is None else found["name"]
+as_dativo_error = FAILURES.as_dativo_error
+kind_of = FAILURES.kind_of
+translated = FAILURES.translated

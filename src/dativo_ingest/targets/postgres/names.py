@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dativo_ingest.postgres.names import MAX_NAME_BYTES
 from dativo_plugin_sdk import InvalidConfigError, SchemaValidationError, TableSpec
-
-MAX_NAME_BYTES = 63
-"""Postgres cuts a longer name off, so that two names may become one."""
 
 DEFAULT_NAMESPACE = "public"
 STATE_TABLE = "_dativo_state"
 HISTORY_TABLE = "_dativo_commits"
 
 _MAX_COLUMNS = 1600
-
-
-def quoted(*names: str) -> str:
-    """Write a name, level by level, so that any of its characters stands for itself."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def namespace_of(spec: TableSpec) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session, run
 from dativo_ingest.targets.evolution import Column
-from dativo_ingest.targets.postgres.names import quoted
-from dativo_ingest.targets.postgres.sessions import Session, run
 from dativo_ingest.targets.postgres.values import Array, has_nul, nul_error, without_nul, writable
 from dativo_plugin_sdk import SchemaValidationError
 

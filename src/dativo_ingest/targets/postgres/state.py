@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dativo_ingest.postgres.sessions import Session, ask, run, value
 from dativo_ingest.targets.postgres.names import HISTORY_TABLE, STATE_TABLE, namespace_of
-from dativo_ingest.targets.postgres.sessions import Session, ask, run, value
 from dativo_ingest.targets.postgres.tables import Table, make_schema, wait_to_make
 from dativo_plugin_sdk import CommittedState, PastCommit, TableSpec
 

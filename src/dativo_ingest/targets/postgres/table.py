@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session, Sessions, begin, let_go, run, value
 from dativo_ingest.targets.evolution import Column
 from dativo_ingest.targets.postgres.config import PostgresOptions
 from dativo_ingest.targets.postgres.failures import translated
-from dativo_ingest.targets.postgres.names import namespace_of, quoted, require_columns, title
-from dativo_ingest.targets.postgres.sessions import Session, Sessions, begin, let_go, run, value
+from dativo_ingest.targets.postgres.names import namespace_of, require_columns, title
 from dativo_ingest.targets.postgres.staging import Staging
 from dativo_ingest.targets.postgres.state import StreamState, end, outcome_of, transaction_of
 from dativo_ingest.targets.postgres.tables import Table, stream_columns, wait_to_make

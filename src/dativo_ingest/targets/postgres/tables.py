@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session, ask, run, value
 from dativo_ingest.targets.evolution import Change, Column, evolve
-from dativo_ingest.targets.postgres.names import quoted, require_columns
-from dativo_ingest.targets.postgres.sessions import Session, ask, run, value
+from dativo_ingest.targets.postgres.names import require_columns
 from dativo_ingest.targets.postgres.types import sql_type, wider
 from dativo_plugin_sdk import SchemaValidationError
 

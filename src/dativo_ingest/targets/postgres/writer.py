@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from dativo_ingest.postgres.failures import require_psycopg
 from dativo_ingest.targets.postgres.config import parse_config, parse_options
-from dativo_ingest.targets.postgres.failures import require_psycopg
+from dativo_ingest.targets.postgres.failures import FAILURES
 from dativo_ingest.targets.postgres.names import require_names
 from dativo_plugin_sdk import (
     Check,
@@ -19,9 +20,9 @@ from dativo_plugin_sdk import (
 )
 
 if TYPE_CHECKING:
+    from dativo_ingest.postgres.sessions import Sessions
     from dativo_ingest.targets.postgres.checks import Checks
     from dativo_ingest.targets.postgres.config import PostgresOptions
-    from dativo_ingest.targets.postgres.sessions import Sessions
     from dativo_ingest.targets.postgres.table import PostgresTableWriter
 
 
@@ -51,7 +52,7 @@ class PostgresWriter(StreamWriter):
         Raises:
             ResourceNotFoundError: The package psycopg is not installed.
         """
-        require_psycopg()
+        require_psycopg("the postgres target")
         from dativo_ingest.targets.postgres.checks import Checks  # noqa: PLC0415  it imports psycopg
 
         for spec in tables:
@@ -66,13 +67,13 @@ class PostgresWriter(StreamWriter):
             InvalidConfigError: An option or a name that cannot be had, or a merge without a primary key.
             ResourceNotFoundError: The package psycopg is not installed.
         """
-        require_psycopg()
-        from dativo_ingest.targets.postgres.sessions import Sessions  # noqa: PLC0415  it imports psycopg
+        require_psycopg("the postgres target")
+        from dativo_ingest.postgres.sessions import Sessions  # noqa: PLC0415  it imports psycopg
         from dativo_ingest.targets.postgres.table import PostgresTableWriter  # noqa: PLC0415
 
         options = self._options(spec)
         if self._sessions is None:
-            self._sessions = Sessions(self._parsed.parameters())
+            self._sessions = Sessions(self._parsed.access.parameters(), FAILURES)
         table = PostgresTableWriter(spec, self._sessions, options)
         self._tables.append(table)
         return table

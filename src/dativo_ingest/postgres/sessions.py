@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from dativo_ingest.targets.postgres.failures import translated
+from dativo_ingest.postgres.certificates import explained
+from dativo_ingest.postgres.failures import Failures
+from dativo_plugin_sdk import DativoError
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -29,15 +31,17 @@ class Sessions:
 
     Args:
         parameters: What libpq is told.
+        failures: How errors are named.
     """
 
-    def __init__(self, parameters: Mapping[str, str]) -> None:
+    def __init__(self, parameters: Mapping[str, str], failures: Failures) -> None:
         self._parameters = parameters
+        self._failures = failures
         self._spare: list[Session] = []
 
     def lend(self) -> Session:
         """Give a session that nobody else has."""
-        return self._spare.pop() if self._spare else connect(self._parameters)
+        return self._spare.pop() if self._spare else connect(self._parameters, self._failures)
 
     def take_back(self, session: Session) -> None:
         """Take a session whose work is done; its temporary tables go, and one in doubt is closed."""
@@ -72,22 +76,30 @@ def place_of(parameters: Mapping[str, str]) -> str:
     return f"{host}{f':{port}' if port else ''}{f'/{database}' if database else ''}"
 
 
-def connect(parameters: Mapping[str, str]) -> Session:
+def connect(parameters: Mapping[str, str], failures: Failures) -> Session:
     """Open a session in which every statement is a transaction until one is begun.
 
     Raises:
         DativoError: There is no way in; the class says why.
     """
-    arguments: dict[str, Any] = {**parameters}
-    with translated(place_of(parameters)):
-        session = psycopg.connect(
-            autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor, **arguments
-        )
-        try:
-            _settle(session)
-        except psycopg.Error:
-            session.close()
+    try:
+        with failures.translated(place_of(parameters)):
+            return _settled(parameters)
+    except DativoError as error:
+        found = explained(error, parameters, failures.end)
+        if found is error:
             raise
+        raise found from error.__cause__
+
+
+def _settled(parameters: Mapping[str, str]) -> Session:
+    arguments: dict[str, Any] = {**parameters}
+    session = psycopg.connect(autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor, **arguments)
+    try:
+        _settle(session)
+    except psycopg.Error:
+        session.close()
+        raise
     return session
 
 
@@ -102,9 +114,9 @@ def _settle(session: Session) -> None:
         session.execute("SET client_connection_check_interval = '5s'")
 
 
-def begin(session: Session, *, lock_timeout_s: float) -> None:
+def begin(session: Session, *, lock_timeout_s: float, mode: str = "ISOLATION LEVEL READ COMMITTED") -> None:
     """Begin a transaction whose statements wait so long for a lock; 0 is for ever."""
-    run(session, "BEGIN ISOLATION LEVEL READ COMMITTED")
+    run(session, f"BEGIN {mode}")
     run(session, f"SET LOCAL lock_timeout = {round(lock_timeout_s * 1000)}")
 
 

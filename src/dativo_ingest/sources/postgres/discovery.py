@@ -1,0 +1,192 @@
+"""What discover says of a database, and which relation a stream's name means."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session
+from dativo_ingest.sources.postgres.cursors import cursor_candidates, proposed_cursor
+from dativo_ingest.sources.postgres.relations import Relation, readable, relations, with_columns
+from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DiscoveryResult, InsufficientPermissionsError
+
+_NAMED = 5
+"""How many names a warning lists."""
+
+
+def discover(session: Session, pattern: str | None = None) -> DiscoveryResult:
+    """List what the user may read, with columns, keys, sizes and cursors; warnings say what is left out and why.
+
+    Args:
+        session: A session with no transaction under way.
+        pattern: A glob over ``schema.name``.
+    """
+    found = relations(session)
+    picked = [each for each in found if pattern is None or fnmatch.fnmatchcase(each.title, pattern)]
+    objects = list(with_columns(session, readable(picked)))
+    user, database = session.info.user, session.info.dbname
+    warnings = [*_left_out(picked, user), *_doubts(objects, user)]
+    if pattern is not None and not picked:
+        warnings.append(f"nothing matches {pattern!r}: names are schema.table, such as public.orders")
+    return DiscoveryResult(
+        [_described(relation) for relation in objects],
+        metadata={
+            "database": database,
+            "user": user,
+            "server_version": session.info.parameter_status("server_version"),
+            "schemas": sorted({relation.schema for relation in objects}),
+        },
+        warnings=warnings,
+    )
+
+
+def stream_names(session: Session) -> list[str]:
+    """List what a job's globs pick from: all that the user may read."""
+    return [relation.title for relation in readable(relations(session))]
+
+
+def find(session: Session, name: str) -> Relation:
+    """Find what a stream's name means, with columns and key: ``schema.name``, or a name that ``search_path`` finds.
+
+    Names are as the database has them, without quotes; a dot may be part of one.
+
+    Raises:
+        DataNotFoundError: There is no such relation, or it is a materialized view without data.
+        DataValidationError: The name means several.
+        InsufficientPermissionsError: There is, and the user may not read it.
+    """
+    found = relations(session, name)
+    named = [each for each in found if each.title == name] or [each for each in found if each.is_visible]
+    if not named:
+        raise _not_found(session, name, found)
+    if len(named) > 1:
+        places = " and ".join(quoted(each.schema, each.name) for each in named)
+        raise DataValidationError(f"stream {name}: the name means {places}", hint="read one of them by a query:")
+    (relation,) = named
+    why = refusal(relation, session.info.user)
+    if why is not None:
+        raise why
+    return next(with_columns(session, [relation]))
+
+
+def refusal(relation: Relation, user: str) -> InsufficientPermissionsError | DataNotFoundError | None:
+    """Say why the user cannot read a relation; None where nothing is in the way."""
+    if not relation.may_use_schema:
+        return InsufficientPermissionsError(
+            f"{relation.title}: {user} may not use the schema {relation.schema}",
+            details={"stream": relation.title, "missing": "USAGE"},
+            hint=_grant_usage(relation.schema, user),
+        )
+    if not relation.may_select:
+        return InsufficientPermissionsError(
+            f"{relation.title}: {user} may not read the {relation.kind}",
+            details={"stream": relation.title, "missing": "SELECT"},
+            hint=f"GRANT SELECT ON {quoted(relation.schema, relation.name)} TO {quoted(user)}",
+        )
+    if not relation.is_populated:
+        return DataNotFoundError(
+            f"{relation.title}: the materialized view has no data yet",
+            hint=f"REFRESH MATERIALIZED VIEW {quoted(relation.schema, relation.name)}",
+        )
+    return None
+
+
+def doubts(relation: Relation, user: str) -> Iterator[str]:
+    """Say what reading a relation leaves out without an error."""
+    if relation.is_filtered:
+        yield (
+            f"{relation.title}: row-level security shows {user} some rows only, and reading says nothing of the others;"
+            f" a role with BYPASSRLS sees all"
+        )
+    if relation.hidden_columns:
+        yield (
+            f"{relation.title}: {user} may not read the columns {_listed(relation.hidden_columns)}; they are left out"
+        )
+
+
+def _doubts(found: Iterable[Relation], user: str) -> list[str]:
+    return [text for relation in found for text in doubts(relation, user)]
+
+
+def _described(relation: Relation) -> dict[str, Any]:
+    candidates = cursor_candidates(relation)
+    return {
+        "name": relation.title,
+        "namespace": relation.schema,
+        "type": relation.kind,
+        "description": relation.description,
+        "estimated_rows": relation.rows,
+        "size_bytes": relation.size_bytes,
+        "primary_key": list(relation.key),
+        "cursor_candidates": candidates,
+        "cursor": proposed_cursor(relation),
+        "sync_modes": ["full_refresh", *(["incremental"] if candidates else [])],
+        "columns": [
+            {
+                "name": column.name,
+                "type": column.source_type,
+                "arrow_type": str(column.native.arrow),
+                "nullable": column.nullable,
+                "fidelity": column.fidelity,
+            }
+            for column in relation.columns
+        ],
+    }
+
+
+def _left_out(found: Sequence[Relation], user: str) -> list[str]:
+    """Say what the user may not read, a line for each schema and reason."""
+    without_usage: dict[str, list[str]] = {}
+    without_select: dict[str, list[str]] = {}
+    empty: list[str] = []
+    for relation in found:
+        if not relation.may_use_schema:
+            without_usage.setdefault(relation.schema, []).append(relation.name)
+        elif not relation.may_select:
+            without_select.setdefault(relation.schema, []).append(relation.name)
+        elif not relation.is_populated:
+            empty.append(relation.title)
+    return [
+        *(
+            f"schema {schema} is left out, with {_listed(names)}: {user} may not use it; {_grant_usage(schema, user)}"
+            for schema, names in without_usage.items()
+        ),
+        *(
+            f"in schema {schema}, {_listed(names)} left out: {user} may not read"
+            f" {'it' if len(names) == 1 else 'them'}; GRANT SELECT ON {_tables(schema, names)} TO {quoted(user)}"
+            for schema, names in without_select.items()
+        ),
+        *(f"{title} is left out: the materialized view has no data yet; REFRESH MATERIALIZED VIEW" for title in empty),
+    ]
+
+
+def _grant_usage(schema: str, user: str) -> str:
+    return f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(user)}"
+
+
+def _tables(schema: str, names: Sequence[str]) -> str:
+    if len(names) > _NAMED:
+        return f"ALL TABLES IN SCHEMA {quoted(schema)}"
+    return ", ".join(quoted(schema, name) for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _not_found(session: Session, name: str, elsewhere: Sequence[Relation]) -> DataNotFoundError:
+    there = stream_names(session)
+    close = [each.title for each in elsewhere] or difflib.get_close_matches(name, there, n=3)
+    if close:
+        hint = f"did you mean {' or '.join(close)}?"
+    elif there:
+        hint = "dativo discover lists what there is; names are schema.table, without quotes"
+    else:
+        hint = f"the user {session.info.user} sees no table at all in database {session.info.dbname}"
+    return DataNotFoundError(
+        f"stream {name}: database {session.info.dbname} has no such table or view", details={"stream": name}, hint=hint
+    )

@@ -1,0 +1,266 @@
+"""What a database has to read: relations with columns, keys and sizes, by a handful of catalog queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import psycopg
+import pyarrow as pa
+
+from dativo_ingest.postgres.sessions import Session, ask, begin, run
+from dativo_ingest.sources.postgres.native_types import (
+    Fidelity,
+    NativeType,
+    catalog_types,
+    described,
+    native_type,
+)
+
+Kind: TypeAlias = Literal["table", "partitioned table", "view", "materialized view", "foreign table"]
+
+_KINDS: dict[str, Kind] = {
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+}
+_LOCK_TIMEOUT_S = 2.0
+
+# A partition is read through the table that it is a part of, and what belongs to an extension is no data of the user's.
+# Sizes of tables that were never analyzed are measured, which waits for whoever has them locked; hence `measure`.
+_RELATIONS = """
+WITH RECURSIVE roots AS MATERIALIZED (
+    SELECT c.oid, n.oid AS namespace, n.nspname, c.relname, c.relkind, c.relispopulated, c.relrowsecurity
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+      AND n.nspname !~ '^(pg_|information_schema$)'
+      AND ($2::text IS NULL OR n.nspname || '.' || c.relname = $2::text OR c.relname = $2::text)
+      AND (n.nspname || '.' || c.relname = $2::text OR NOT c.relispartition AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_depend d
+          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'))
+), leaves (root, leaf) AS (
+    SELECT oid, oid FROM roots
+    UNION ALL
+    SELECT l.root, i.inhrelid FROM leaves l
+    JOIN pg_catalog.pg_inherits i ON i.inhparent = l.leaf
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+), locked AS MATERIALIZED (
+    SELECT relation FROM pg_catalog.pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
+), sizes AS (
+    SELECT l.root,
+           sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples::int8
+                    ELSE nullif(pg_catalog.pg_stat_get_live_tuples(c.oid), 0) END) AS row_count,
+           sum(CASE WHEN c.relkind NOT IN ('r', 'm') THEN NULL
+                    WHEN c.reltuples >= 0
+                    THEN (c.relpages::int8 + coalesce(t.relpages, 0)) * current_setting('block_size')::int8
+                    WHEN $1::boolean AND c.oid NOT IN (SELECT relation FROM locked)
+                    THEN pg_catalog.pg_table_size(c.oid) END) AS byte_count
+    FROM leaves l
+    JOIN pg_catalog.pg_class c ON c.oid = l.leaf AND c.relkind IN ('r', 'm', 'f')
+    LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+    GROUP BY l.root
+)
+SELECT r.oid::int8, r.nspname, r.relname, r.relkind::text, s.row_count::int8, s.byte_count::int8,
+       pg_catalog.obj_description(r.oid, 'pg_class'),
+       pg_catalog.has_schema_privilege(r.namespace, 'USAGE'),
+       pg_catalog.has_table_privilege(r.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(r.oid, 'SELECT'),
+       r.relispopulated,
+       r.relrowsecurity AND pg_catalog.row_security_active(r.oid),
+       pg_catalog.pg_table_is_visible(r.oid)
+FROM roots r LEFT JOIN sizes s ON s.root = r.oid
+ORDER BY r.nspname, r.relname
+"""
+
+# Since Postgres 18 attnotnull may stand for a constraint that was never checked (NOT VALID).
+_COLUMNS = """
+SELECT a.attrelid::int8, a.attnum::int4, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+       a.atttypid::int8, a.atttypmod, a.attndims::int4,
+       a.attnotnull AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_constraint x
+           WHERE x.conrelid = a.attrelid AND x.contype = 'n' AND NOT x.convalidated AND a.attnum = ANY (x.conkey)),
+       a.attidentity <> '' OR EXISTS (
+           SELECT FROM pg_catalog.pg_depend d
+           WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+             AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')),
+       CASE WHEN a.atttypid = 'uuid'::regtype AND a.attrelid NOT IN (
+           SELECT relation FROM pg_catalog.pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
+       THEN coalesce(pg_catalog.pg_get_expr(f.adbin, f.adrelid) ~* 'v7', false) ELSE false END,
+       pg_catalog.col_description(a.attrelid, a.attnum),
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+FROM pg_catalog.pg_attribute a
+LEFT JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+WHERE a.attrelid = ANY ($1::int8[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum
+"""
+
+_KEYS = """
+SELECT i.indrelid::int8, i.indisprimary, i.indisreplident, i.indimmediate, i.indnkeyatts::int4, i.indkey::int2[]
+FROM pg_catalog.pg_index i
+WHERE i.indrelid = ANY ($1::int8[]::oid[]) AND i.indisunique AND i.indisvalid
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+ORDER BY i.indrelid, i.indexrelid
+"""
+
+_CENTS = "SELECT coalesce(length(substring(0::money::numeric::text FROM '[.](.*)')), 0)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that the user may read."""
+
+    name: str
+    source_type: str
+    """As Postgres writes it: ``numeric(10,2)``."""
+    native: NativeType
+    nullable: bool
+    counts_up: bool = False
+    """Whether it takes its values from a sequence of its own."""
+    is_uuid7: bool = False
+    """Whether its default makes uuids of version 7, which rise with time."""
+    description: str | None = None
+
+    @property
+    def field(self) -> pa.Field[Any]:
+        """Give the column as Arrow has it, with what it was in its metadata."""
+        made = described(self.name, self.native, self.source_type, nullable=self.nullable)
+        if not self.description:
+            return made
+        metadata: Any = {**(made.metadata or {}), b"doc": self.description.encode()}
+        return made.with_metadata(metadata)
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Say how well its values come over."""
+        return self.native.fidelity
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Something with rows; ``missing`` says which right is missing, if one is."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: Kind
+    rows: int | None
+    """As the last ANALYZE saw them, or the statistics count them; None where nobody knows."""
+    size_bytes: int | None
+    description: str | None
+    may_use_schema: bool
+    may_select: bool
+    is_populated: bool
+    is_filtered: bool
+    """Whether row-level security hides rows from the user."""
+    is_visible: bool
+    """Whether the name alone finds it, by ``search_path``."""
+    columns: tuple[Column, ...] = ()
+    hidden_columns: tuple[str, ...] = ()
+    """Columns that the user may not read."""
+    key: tuple[str, ...] = ()
+    """The primary key, or a unique one whose columns are never null."""
+
+    @property
+    def title(self) -> str:
+        """The stream's name."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def is_readable(self) -> bool:
+        """Say whether the user may read it, and there is something in it."""
+        return self.may_use_schema and self.may_select and self.is_populated
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Give the columns as Arrow has them."""
+        return pa.schema([column.field for column in self.columns])
+
+
+@dataclass
+class _Parts:
+    """What belongs to one relation, while it is collected."""
+
+    columns: dict[int, Column] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)
+    keys: list[tuple[bool, bool, bool, list[int]]] = field(default_factory=list)
+
+
+def relations(session: Session, name: str | None = None) -> list[Relation]:
+    """List what has rows, readable or not, without columns and without the system's own; in order of their names.
+
+    Args:
+        session: A session with no transaction under way.
+        name: Only what has this name, with its schema or without; also a partition, which is not listed otherwise.
+    """
+    try:
+        with _reading(session):
+            rows = ask(session, _RELATIONS, True, name)  # noqa: FBT003  a parameter of the statement
+    except psycopg.errors.LockNotAvailable:
+        with _reading(session):
+            rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
+    return [Relation(oid, schema, table, _KINDS[kind], *rest) for oid, schema, table, kind, *rest in rows]
+
+
+def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relation]:
+    """Give relations with their columns and keys, in the same order; three queries, however many they are."""
+    collected = {relation.oid: _Parts() for relation in found}
+    with _reading(session):
+        _collect_columns(session, collected)
+        for oid, *facts, key_columns, numbers in ask(session, _KEYS, list(collected)):
+            collected[oid].keys.append((*facts, list(numbers[:key_columns])))
+    for relation in found:
+        parts = collected[relation.oid]
+        yield Relation(
+            **{
+                **vars(relation),
+                "columns": tuple(parts.columns.values()),
+                "hidden_columns": tuple(parts.hidden),
+                "key": _key(parts),
+            }
+        )
+
+
+@contextmanager
+def _reading(session: Session) -> Iterator[None]:
+    begin(session, lock_timeout_s=_LOCK_TIMEOUT_S, mode="READ ONLY")
+    try:
+        yield
+    finally:
+        run(session, "ROLLBACK")
+
+
+def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:
+    rows = ask(session, _COLUMNS, list(collected))
+    types = catalog_types(session, {row[4] for row in rows})
+    cents = _cents(session) if any(each.name in {"money", "_money"} for each in types.values()) else 2
+    for oid, number, name, source_type, type_oid, modifier, dimensions, *rest in rows:
+        is_required, counts_up, is_uuid7, description, may_select = rest
+        parts = collected[oid]
+        if not may_select:
+            parts.hidden.append(name)
+            continue
+        native = native_type(type_oid, modifier, types, dimensions=dimensions, cents=cents)
+        parts.columns[number] = Column(name, source_type, native, not is_required, counts_up, is_uuid7, description)
+
+
+def _cents(session: Session) -> int:
+    return int(ask(session, _CENTS)[0][0])
+
+
+def _key(parts: _Parts) -> tuple[str, ...]:
+    """Choose the primary key, else the unique one that replication uses, else the smallest that is never null."""
+    fit = [
+        (not is_primary, not is_replica, not is_immediate, len(numbers), numbers)
+        for is_primary, is_replica, is_immediate, numbers in parts.keys
+        if all(number in parts.columns and not parts.columns[number].nullable for number in numbers)
+    ]
+    return tuple(parts.columns[number].name for number in min(fit)[-1]) if fit else ()
+
+
+def readable(found: Iterable[Relation]) -> list[Relation]:
+    """Pick what the user may read."""
+    return [relation for relation in found if relation.is_readable]

@@ -1,0 +1,98 @@
+"""A postgres source and a schema of the test's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from postgres_service import Postgres
+
+from dativo_ingest.sources.postgres import PostgresReader
+from dativo_plugin_sdk import Message, Rejected, Rows, SourceConfig, State, StateChanged, StreamSpec, Warned
+
+
+@dataclass
+class Found:
+    """What reading a stream gave."""
+
+    messages: list[Message]
+    schema: pa.Schema
+    state: State | None = None
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for batch in self.batches for row in batch.to_pylist()]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [each.message for each in self.messages if isinstance(each, Warned)]
+
+
+@dataclass
+class Database:
+    """One schema of the server, and readers of it."""
+
+    server: Postgres
+    name: str
+    readers: list[PostgresReader] = field(default_factory=list)
+
+    def run(self, *statements: str) -> None:
+        """Run statements with the schema as the only one."""
+        with self.server.connect(options=f"-c search_path={self.name},public") as session:
+            for statement in statements:
+                session.execute(statement)  # type: ignore[arg-type]  # tests write what they ask
+
+    def reader(self, connection: dict[str, Any] | None = None, **options: Any) -> PostgresReader:
+        config = SourceConfig(
+            type="postgres",
+            connection={**self.server.connection, **(connection or {})},
+            credentials=dict(self.server.credentials),
+            options=options,
+        )
+        self.readers.append(PostgresReader(config))
+        return self.readers[-1]
+
+    def read(self, table: str, *, state: State | None = None, schema: pa.Schema | None = None, **spec: Any) -> Found:
+        """Read a stream as the engine does."""
+        options = spec.pop("options", {})
+        connection = spec.pop("connection", None)
+        name = table if options.get("query") else f"{self.name}.{table}"
+        stream = StreamSpec(name, options=options, **spec)
+        return read_with(self.reader(connection), stream, state=state, schema=schema)
+
+
+def read_with(
+    reader: PostgresReader, stream: StreamSpec, *, state: State | None = None, schema: pa.Schema | None = None
+) -> Found:
+    partitions = reader.partitions(stream, state)
+    found = Found([], schema or reader.schema(stream), state)
+    for partition in partitions:
+        for message in reader.read(replace(stream, schema=found.schema), partition, state):
+            found.messages.append(message)
+            if isinstance(message, Rows):
+                found.batches.append(message.batch)
+            if isinstance(message, StateChanged):
+                found.state = message.state
+            assert not isinstance(message, Rejected)
+    return found
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    """Give a schema that goes with the test."""
+    made = Database(postgres, f"source_{uuid.uuid4().hex[:12]}")
+    postgres.ask(f"CREATE SCHEMA {made.name}")
+    yield made
+    for reader in made.readers:
+        reader.close()
+    postgres.ask(f"DROP SCHEMA {made.name} CASCADE")
+
+
+@pytest.fixture
+def reading() -> Callable[..., Found]:
+    return read_with
