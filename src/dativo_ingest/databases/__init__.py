@@ -1,0 +1,1 @@
+"""What databases have in common as sources and targets, whichever they are."""
