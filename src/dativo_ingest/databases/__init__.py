@@ -1,1 +1,1 @@
-"""What databases have in common as sources and targets, whichever they are."""
+"""What connectors of databases share whatever the database: a layer below them and above the SDK."""

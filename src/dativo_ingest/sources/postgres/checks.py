@@ -13,7 +13,7 @@ from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
 from dativo_ingest.postgres.way_in import way_in
-from dativo_ingest.sources.postgres.cursor_state import cursor_column
+from dativo_ingest.sources.postgres.cursor_conditions import cursor_column
 from dativo_ingest.sources.postgres.discovery import doubts
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.relations import readable, relations
