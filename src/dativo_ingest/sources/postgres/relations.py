@@ -125,6 +125,11 @@ class Column:
     description: str | None = None
 
     @property
+    def arrow(self) -> pa.DataType:
+        """Give the type that keeps its values."""
+        return self.native.arrow
+
+    @property
     def field(self) -> pa.Field[Any]:
         """Give the column as Arrow has it, with what it was in its metadata."""
         made = described(self.name, self.native, self.source_type, nullable=self.nullable)
