@@ -55,7 +55,7 @@ class StreamSpec:
     """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
     cursor_to: str | None = None
     """Read only rows whose cursor is below this."""
-    watermark: Watermark = Watermark()
+    watermark: Watermark = field(default_factory=Watermark)
     """Other than the default only for readers with ``Capability.WATERMARK``."""
 
 

@@ -95,7 +95,7 @@ class StreamPlan:
     ignore_state: bool = False
     cursor_from: str | None = None
     cursor_to: str | None = None
-    watermark: Watermark = Watermark()
+    watermark: Watermark = field(default_factory=Watermark)
     maintenance: Maintenance | None = None
     op_column: str | None = None
     """The column of ops that every row must have; None looks for ``_dativo_op``, which need not be there."""
