@@ -15,6 +15,20 @@ from dativo_ingest.sources.postgres import PostgresReader
 from dativo_plugin_sdk import Message, Rejected, Rows, SourceConfig, State, StateChanged, StreamSpec, Warned
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked for it with the oldest release that is promised to work, too."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "postgres" in metafunc.fixturenames and "each_postgres" in marks and "newest_postgres" not in marks:
+        metafunc.parametrize("postgres", [18, 15], indirect=True, ids=["postgres18", "postgres15"])
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest) -> Postgres:
+    """Give the server of a release: both stay for as long as the worker."""
+    server: Postgres = request.getfixturevalue("postgres_15" if getattr(request, "param", 18) == 15 else "postgres_18")
+    return server
+
+
 @dataclass
 class Found:
     """What reading a stream gave."""

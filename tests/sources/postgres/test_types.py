@@ -12,6 +12,8 @@ import pytest
 
 from dativo_plugin_sdk import StreamSpec
 
+pytestmark = pytest.mark.each_postgres
+
 BIG = "9" * 36
 # A column's type, the Arrow type it comes as, how well, and its values as SQL with what they are in Arrow.
 ZOO: dict[str, tuple[str, pa.DataType, str, list[tuple[str, Any]]]] = {
@@ -131,7 +133,7 @@ ZOO: dict[str, tuple[str, pa.DataType, str, list[tuple[str, Any]]]] = {
         "interval",
         pa.string(),
         "text",
-        [("'1 year -2 days 03:04:05.000006'", "P1Y-2DT3H4M5.000006S"), ("'0'", "PT0S"), ("'infinity'", "infinity")],
+        [("'1 year -2 days 03:04:05.000006'", "P1Y-2DT3H4M5.000006S"), ("'0'", "PT0S")],
     ),
     "bit": ("bit(3)", pa.string(), "text", [("B'101'", "101")]),
     "varbit": ("bit varying", pa.string(), "text", [("B''", ""), ("B'0001'", "0001")]),

@@ -9,6 +9,8 @@ import pytest
 from postgres_zoo import asked, columns, said, spelt, statements
 from workshop import Workshop
 
+pytestmark = pytest.mark.each_postgres
+
 _SESSION = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
 
 
