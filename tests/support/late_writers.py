@@ -1,4 +1,4 @@
-"""Writers whose transactions commit late, out of order, or not at all; and a reader who believes in the highest value."""
+"""Writers whose transactions commit late, out of order, or not at all, and a reader who trusts the highest value."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,47 +29,43 @@ class LateWriters:
     connect: Callable[[], Any]
     committed: int = 0
     rolled_back: int = 0
-    failures: list[BaseException] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def at_work(self, writers: int = 8) -> Iterator[None]:
         """Write; at the end all transactions are over."""
-        threads = [threading.Thread(target=self._work, args=(number,)) for number in range(writers)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-        if self.failures:
-            raise self.failures[0]
+        with ThreadPoolExecutor(writers) as threads:
+            working = [threads.submit(self._work, number) for number in range(writers)]
+            try:
+                yield
+            finally:
+                self._stop.set()
+        for each in working:
+            each.result()
 
     def _work(self, number: int) -> None:
-        chance = random.Random(number)  # noqa: S311  no secret
+        chance = random.Random(number)
 
         def linger() -> None:
             # Most are fast, some slow, as in life.
             self._stop.wait(chance.choice((0.0, 0.01, 0.05, chance.uniform(0, _LONGEST_S))))
 
+        session = self.connect()
         try:
-            session = self.connect()
-            try:
-                while not self._stop.is_set():
-                    self.write(session, number, chance, linger)
-                    linger()
-                    keeps = chance.random() > _ROLLED_BACK
-                    session.commit() if keeps else session.rollback()
-                    with self._lock:
-                        self.committed += keeps
-                        self.rolled_back += not keeps
-            finally:
-                session.close()
-        except BaseException as error:  # it is raised in the test's thread
-            self.failures.append(error)
+            while not self._stop.is_set():
+                self.write(session, number, chance, linger)
+                linger()
+                keeps = chance.random() > _ROLLED_BACK
+                if keeps:
+                    session.commit()
+                else:
+                    session.rollback()
+                with self._lock:
+                    self.committed += keeps
+                    self.rolled_back += not keeps
+        finally:
+            session.close()
 
 
 @dataclass
@@ -93,24 +90,18 @@ class NaiveReader:
     def at_work(self, every_s: float) -> Iterator[None]:
         """Read again and again."""
         stop = threading.Event()
-        failures: list[BaseException] = []
 
         def work() -> None:
-            try:
-                while not stop.wait(every_s):
-                    self.read()
-            except BaseException as error:  # it is raised in the test's thread
-                failures.append(error)
+            while not stop.wait(every_s):
+                self.read()
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-        if failures:
-            raise failures[0]
+        with ThreadPoolExecutor(1) as thread:
+            working = thread.submit(work)
+            try:
+                yield
+            finally:
+                stop.set()
+        working.result()
 
 
 def until(seconds: float) -> Iterator[float]:

@@ -69,7 +69,7 @@ def write(session: psycopg.Connection[Any], number: int, chance: Random, linger:
         )
 
 
-def test_no_row_of_a_late_transaction_is_lost_nor_comes_twice(database, tmp_path) -> None:
+def test_no_row_of_a_late_transaction_is_lost_nor_comes_twice(database, tmp_path, record_property) -> None:
     server = database.server
     database.run(*tables())
     path = tmp_path / "lake.duckdb"
@@ -105,7 +105,7 @@ def test_no_row_of_a_late_transaction_is_lost_nor_comes_twice(database, tmp_path
         reader.read()
         there = {id_ for (id_,) in server.ask(f"SELECT id FROM {database.name}.{name}")}
         lost[name] = len(there - reader.seen)
-    print(f"{writers.committed=} {writers.rolled_back=} {runs=} {counted=} {lost=}")
+    record_property("load", f"{runs=} {writers.committed=} {writers.rolled_back=} {counted=} {lost=}")
     assert writers.rolled_back
     assert all(lost.values()), "the load is too light to show anything"
 

@@ -207,7 +207,7 @@ class Following:
 def _highest(session: Session, column: Column, selection: Selection) -> str | None:
     name = quoted(column.name)
     rows = f"SELECT {name} {selection.rest(f'{name} IS NOT NULL')} ORDER BY {name} DESC LIMIT 1"
-    found = value(session, f"SELECT {name}::text FROM ({rows}) AS highest")
+    found = value(session, f"SELECT {name}::text FROM ({rows}) AS highest")  # noqa: S608  quoted
     return None if found is None else str(found)
 
 
