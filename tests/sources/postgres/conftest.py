@@ -105,12 +105,22 @@ def read_with(
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[Database]:
     """Give a schema that goes with the test."""
-    made = Database(postgres, f"source_{uuid.uuid4().hex[:12]}")
-    postgres.ask(f"CREATE SCHEMA {made.name}")
+    yield from _database(postgres)
+
+
+@pytest.fixture
+def database_15(postgres_15: Postgres) -> Iterator[Database]:
+    """Give a schema of the server that has PostGIS."""
+    yield from _database(postgres_15)
+
+
+def _database(server: Postgres) -> Iterator[Database]:
+    made = Database(server, f"source_{uuid.uuid4().hex[:12]}")
+    server.ask(f"CREATE SCHEMA {made.name}")
     yield made
     for reader in made.readers:
         reader.close()
-    postgres.ask(f"DROP SCHEMA {made.name} CASCADE")
+    server.ask(f"DROP SCHEMA {made.name} CASCADE")
 
 
 @pytest.fixture
