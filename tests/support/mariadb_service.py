@@ -105,6 +105,10 @@ class MariaDB:
         }
         return pymysql.connect(**arguments)
 
+    def connect_as_root(self) -> pymysql.Connection[Any]:
+        """Open a session by the Unix socket, for what may keep the usual user out."""
+        return pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True)
+
     def ask(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements and give the rows of the last."""
         with self.connect() as session, session.cursor() as cursor:
@@ -131,7 +135,8 @@ def running(*, binlog: bool = False, **settings: str) -> Iterator[MariaDB]:
         software = _software(folder)
         data = folder / "data"
         data.mkdir(mode=0o700)
-        give_away(folder, data)
+        (folder / "tmp").mkdir()
+        give_away(folder, data, folder / "tmp")
         own = {name.replace("_", "-"): value for name, value in settings.items()}
         flags = _flags({**_SETTINGS, **(_BINLOG if binlog else _NO_BINLOG), **_places(server, software), **own})
         _initialise(software, data, flags)
@@ -184,6 +189,7 @@ def _software(folder: Path) -> _Software:
 def _places(server: MariaDB, software: _Software) -> dict[str, str]:
     return {
         "datadir": str(server.folder / "data"),
+        "tmpdir": str(server.folder / "tmp"),  # a server that starts clears its own of other servers' files
         "socket": str(server.socket),
         "pid-file": str(server.folder / "mariadb.pid"),
         "lc-messages-dir": str(software.share),
@@ -217,6 +223,8 @@ def _first_words(server: MariaDB) -> str:
         f"CREATE USER '{server.user}'@'%' IDENTIFIED BY '{password}'",
         f"GRANT ALL ON *.* TO '{server.user}'@'%' WITH GRANT OPTION",
         f"CREATE DATABASE {server.database}",
+        "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost'",
+        "FLUSH PRIVILEGES",
     )
     return "".join(f"{line};\n" for line in lines)
 

@@ -29,6 +29,8 @@ WIDE = (
     " FROM generate_series(1, 30000) g"
 )
 
+pytestmark = pytest.mark.each_postgres
+
 
 @pytest.fixture
 def small_ranges(monkeypatch) -> None:
@@ -296,6 +298,7 @@ def test_a_table_of_1600_columns_is_read(database) -> None:
     assert batch.column(1599).to_pylist() == [1, 2, 3]
 
 
+@pytest.mark.newest_postgres
 def test_cells_larger_than_any_block_are_read(database) -> None:
     database.run(
         "CREATE TABLE large (id int, document jsonb, octets bytea)",
