@@ -50,7 +50,8 @@ class KeyDiff(JobModel):
         BeforeValidator(_zero),
         WithJsonSchema({"anyOf": [{"type": "string", "pattern": PATTERN}, {"const": 0}]}),
     ] = Field(
-        default=timedelta(hours=24),
+        default="24h",  # as schemas and documentation say it
+        validate_default=True,
         description="A run compares the keys when the last comparison is this long ago: `24h`, `7d`; `0` is every run.",
     )
     max_deleted_share: float = Field(

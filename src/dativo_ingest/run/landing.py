@@ -125,7 +125,12 @@ class Landing:
 
     @property
     def keys(self) -> pa.Schema:
-        """The columns of the primary key, as rows have them."""
+        """The columns of the primary key, as rows have them.
+
+        Raises:
+            SchemaValidationError: The rows lack one of them.
+        """
+        self._require_keys()
         return pa.schema([self.rows.field(key) for key in self._plan.primary_key])
 
     @property
@@ -145,14 +150,17 @@ class Landing:
             case "marks":
                 return marked_schema(self.rows, keys)
             case "log":
-                absent = [key for key in keys if key not in self.rows.names]
-                if absent:
-                    raise SchemaValidationError(
-                        f"primary_key {', '.join(absent)} is no column; there are: {', '.join(self.rows.names[:50])}"
-                    )
+                self._require_keys()
                 return changelog_schema(self.rows)
             case _:
                 return self.rows
+
+    def _require_keys(self) -> None:
+        absent = [key for key in self._plan.primary_key if key not in self.rows.names]
+        if absent:
+            raise SchemaValidationError(
+                f"primary_key {', '.join(absent)} is no column; there are: {', '.join(self.rows.names[:50])}"
+            )
 
     def _ops(self, batch: pa.RecordBatch) -> RowOps | None:
         """Give the ops of a batch; None where its rows are not changes."""

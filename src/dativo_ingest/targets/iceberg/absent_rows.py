@@ -121,14 +121,18 @@ class AbsentRows:
             for batch in rows_of_file(self._table.io, task, read, self._table.metadata):
                 left = without(batch, start, gone)
                 start += batch.num_rows
-                if mark is not None:
-                    dead: Any = pc.fill_null(left.column(mark), False)  # noqa: FBT003  a value
-                    left = left.filter(pc.invert(dead))
-                yield self._plain(left, plain)
+                yield self._plain(left if mark is None else _unless(left, mark), plain)
 
     def _plain(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         columns = [each.plain(pa.chunked_array([batch.column(each.name)])).combine_chunks() for each in self._columns]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _unless(batch: pa.RecordBatch, mark: str) -> pa.RecordBatch:
+    """Leave out the rows in which a boolean column is true."""
+    marked: Any = batch.column(mark)
+    alive: Any = pc.invert(pc.fill_null(marked, pa.scalar(False)))  # noqa: FBT003  a value
+    return batch.filter(alive)
 
 
 def _optional(schema: Schema) -> Schema:
