@@ -22,3 +22,5 @@ class Capability(StrEnum):
     """A reader that reads ``StreamSpec.columns`` alone: of all rows that the stream has at one moment."""
     PARTITIONED = "partitioned"
     """A reader that splits a stream into parts that can be read independently."""
+    WATERMARK = "watermark"
+    """A reader that reads no further than ``StreamSpec.watermark`` allows, and again what it asks for."""

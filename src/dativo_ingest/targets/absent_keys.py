@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dativo_ingest.targets.duckdb_database import count
+from dativo_ingest.targets.duckdb_database import count, quiet
 from dativo_ingest.targets.duckdb_errors import translated
 from dativo_ingest.targets.duckdb_tables import Inserts, create
 from dativo_ingest.targets.duckdb_types import sql_type
@@ -44,7 +44,7 @@ class AbsentKeys:
         self._stack = contextlib.ExitStack()
         with translated("comparing keys"):
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix=f"dativo-{run_id}-"))
-            self._session = self._stack.enter_context(duckdb.connect())
+            self._session = quiet(self._stack.enter_context(duckdb.connect()))
             memory_bytes = max(_LEAST_MEMORY_BYTES, memory_bytes)
             for name, setting in (("memory_limit", f"{memory_bytes}B"), ("temp_directory", folder)):
                 self._session.execute(f"SET {name} = '{setting}'")
