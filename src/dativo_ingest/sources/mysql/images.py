@@ -156,7 +156,7 @@ def _views(sessions: Sequence[Session]) -> set[tuple[str, str]]:
     """Give what InnoDB tells of the sessions' images; an image that it does not tell of stands for itself."""
     ((*_, status),) = ask(sessions[0], "SHOW ENGINE INNODB STATUS")
     told = views_of(str(status))
-    return {told.get(session.thread_id(), (f"of {session.thread_id()}", "")) for session in sessions}
+    return {told.get(session.number, (f"of {session.number}", "")) for session in sessions}
 
 
 def views_of(status: str) -> dict[int, tuple[str, str]]:

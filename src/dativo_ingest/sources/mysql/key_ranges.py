@@ -62,9 +62,7 @@ class TextAxis:
     """
 
     def __init__(self, *, is_binary: bool) -> None:
-        self._letters = (
-            f"{_ALPHABET[:10]}{_CAPITALS}{_ALPHABET[10:]}" if is_binary else _ALPHABET
-        )
+        self._letters = f"{_ALPHABET[:10]}{_CAPITALS}{_ALPHABET[10:]}" if is_binary else _ALPHABET
 
     def between(self, low: str, high: str | None) -> list[str]:
         """Put each letter after ``low``."""
@@ -102,7 +100,7 @@ def key_ranges(session: Session, relation: Relation | None, readers: int) -> lis
         relation: What is read; None for a query.
         readers: How many sessions are to read.
     """
-    if readers < 2 or relation is None or relation.kind != "table" or not relation.primary_key:  # noqa: PLR2004
+    if readers < 2 or relation is None or relation.kind == "view" or not relation.primary_key:  # noqa: PLR2004
         return [WHOLE]
     wanted = min(readers * _PER_READER, (relation.size_bytes or 0) // _LEAST_BYTES)
     key = next(column for column in relation.columns if column.name == relation.primary_key[0])

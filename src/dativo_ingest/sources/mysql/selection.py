@@ -8,40 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-from pymysql.constants import FIELD_TYPE, FLAG
+from pymysql.constants import FLAG
 
 from dativo_ingest.mysql.names import quoted
 from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql.discovery import find
 from dativo_ingest.sources.mysql.native_types import native_type
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
+from dativo_ingest.sources.mysql.query_columns import fields_of, type_of
 from dativo_ingest.sources.mysql.relations import Column, Relation
 from dativo_ingest.sources.mysql.rows import ReadColumn
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
-
-_BINARY = 63  # the number of the character set of what is no text
-_LETTER_BYTES = 4  # of utf8mb4, in which sessions speak
-_SIGN_AND_POINT = 2
-
-_NAMES = {
-    FIELD_TYPE.TINY: "tinyint",
-    FIELD_TYPE.SHORT: "smallint",
-    FIELD_TYPE.INT24: "mediumint",
-    FIELD_TYPE.LONG: "int",
-    FIELD_TYPE.LONGLONG: "bigint",
-    FIELD_TYPE.FLOAT: "float",
-    FIELD_TYPE.DOUBLE: "double",
-    FIELD_TYPE.DATE: "date",
-    FIELD_TYPE.NEWDATE: "date",
-    FIELD_TYPE.TIME: "time",
-    FIELD_TYPE.DATETIME: "datetime",
-    FIELD_TYPE.TIMESTAMP: "timestamp",
-    FIELD_TYPE.YEAR: "year",
-    FIELD_TYPE.JSON: "json",
-    FIELD_TYPE.ENUM: "enum",
-    FIELD_TYPE.SET: "set",
-    FIELD_TYPE.GEOMETRY: "geometry",
-}
 
 
 @dataclass(frozen=True)
@@ -54,6 +31,8 @@ class Selection:
     columns: tuple[Column, ...]
     relation: Relation | None = None
     conditions: tuple[str, ...] = ()
+    query: str | None = None
+    """The job's own; as it is, its rows come in its order, and the server need not keep them to select from them."""
 
     def column(self, name: str) -> Column:
         """Find a column.
@@ -81,6 +60,8 @@ class Selection:
             conditions: What rows must meet besides.
             in_order: Ask for rows by the primary key, and for a range of it to be read as such.
         """
+        if self.query is not None and not (self.conditions or conditions) and self._is_whole(columns):
+            return self.query
         wanted = ", ".join(column.native.expression.format(quoted(column.name)) for column in columns)
         key = self.relation.primary_key if in_order and self.relation is not None else ()
         order = f" ORDER BY {', '.join(quoted(name) for name in key)}" if key else ""
@@ -91,6 +72,10 @@ class Selection:
         """Write the query from FROM on."""
         met = [f"({condition}\n)" for condition in (*self.conditions, *conditions)]  # one may end in a comment
         return f"FROM {self.source}{index}" + (f" WHERE {' AND '.join(met)}" if met else "")
+
+    def _is_whole(self, columns: Sequence[ReadColumn]) -> bool:
+        names = [column.name for column in columns]
+        return names == [column.name for column in self.columns] and all(column.native.is_plain for column in columns)
 
     def read_as(self, schema: pa.Schema | None) -> list[ReadColumn]:
         """Choose what to read for a schema: the columns it names, as text where it wants text.
@@ -125,50 +110,19 @@ def selection_of(session: Session, stream: StreamSpec, options: MysqlSourceOptio
 
 
 def _of_query(session: Session, name: str, query: str) -> Selection:
-    source = f"(\n{query.strip().rstrip(';').rstrip()}\n) AS {quoted('query')}"
-    with session.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM {source} LIMIT 0")  # noqa: S608  it is the job's own
-        result: Any = cursor._result  # type: ignore[attr-defined]  # noqa: SLF001  description leaves out signs
-        fields = list(result.fields)
+    query = query.strip().rstrip(";").rstrip()
+    fields = fields_of(session, query)
     names = [str(field.name) for field in fields]
     twice = [each for each, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidConfigError(
             f"stream {name}: the query has more than one column {', '.join(twice)}", hint="name them apart with AS"
         )
-    columns = tuple(_of_field(field) for field in fields)
-    return Selection(name, source, columns)
-
-
-def _of_field(field: Any) -> Column:
-    source_type = type_of_field(field)
-    return Column(str(field.name), source_type, native_type(source_type), nullable=not field.flags & FLAG.NOT_NULL)
-
-
-def type_of_field(field: Any) -> str:
-    """Write the type of a result's column as the catalog would.
-
-    Args:
-        field: As PyMySQL reads it, ``FieldDescriptorPacket``.
-    """
-    is_unsigned = bool(field.flags & FLAG.UNSIGNED)
-    sign = " unsigned" if is_unsigned else ""
-    match field.type_code:
-        case FIELD_TYPE.DECIMAL | FIELD_TYPE.NEWDECIMAL:
-            around = (0 if is_unsigned else 1) + (1 if field.scale else 0)
-            return f"decimal({field.length - around},{field.scale}){sign}"
-        case FIELD_TYPE.BIT:
-            return f"bit({field.length})"
-        case FIELD_TYPE.STRING | FIELD_TYPE.VAR_STRING | FIELD_TYPE.VARCHAR | FIELD_TYPE.BLOB if (
-            field.charsetnr == _BINARY
-        ):
-            return "longblob" if field.type_code == FIELD_TYPE.BLOB else f"varbinary({field.length})"
-        case FIELD_TYPE.BLOB | FIELD_TYPE.TINY_BLOB | FIELD_TYPE.MEDIUM_BLOB | FIELD_TYPE.LONG_BLOB:
-            return "longblob" if field.charsetnr == _BINARY else "longtext"
-        case FIELD_TYPE.TINY | FIELD_TYPE.SHORT | FIELD_TYPE.INT24 | FIELD_TYPE.LONG | FIELD_TYPE.LONGLONG:
-            return f"{_NAMES[field.type_code]}({field.length}){sign}"
-        case code:
-            return _NAMES.get(code) or f"varchar({field.length // _LETTER_BYTES})"
+    columns = tuple(
+        Column(str(field.name), type_of(field), native_type(type_of(field)), nullable=not field.flags & FLAG.NOT_NULL)
+        for field in fields
+    )
+    return Selection(name, f"(\n{query}\n) AS {quoted('query')}", columns, query=query)
 
 
 def _read_as(column: Column, wanted: pa.Field[Any] | None) -> ReadColumn:
