@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, begin, connect, let_go, run, value
 from dativo_ingest.sources.postgres.failures import FAILURES
+from dativo_ingest.sources.postgres.open_transactions import READS_ONLY
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Relation
 
@@ -44,6 +45,7 @@ def begin_reading(session: Session, options: PostgresSourceOptions, relation: Re
     _limit(session, options)
     if relation is not None and relation.kind in {"table", "partitioned table"}:
         run(session, f"LOCK TABLE {quoted(relation.schema, relation.name)} IN ACCESS SHARE MODE")
+    run(session, READS_ONLY)
 
 
 def export(session: Session) -> str:
@@ -56,6 +58,7 @@ def join(session: Session, options: PostgresSourceOptions, snapshot: str) -> Non
     begin(session, lock_timeout_s=options.lock_timeout_s, mode=_READ_ONLY)
     run(session, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
     _limit(session, options)
+    run(session, READS_ONLY)
 
 
 def _limit(session: Session, options: PostgresSourceOptions) -> None:
