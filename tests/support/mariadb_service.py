@@ -105,6 +105,10 @@ class MariaDB:
         }
         return pymysql.connect(**arguments)
 
+    def connect_as_root(self) -> pymysql.Connection[Any]:
+        """Open a session by the Unix socket, for what may keep the usual user out."""
+        return pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True)
+
     def ask(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements and give the rows of the last."""
         with self.connect() as session, session.cursor() as cursor:
@@ -217,6 +221,8 @@ def _first_words(server: MariaDB) -> str:
         f"CREATE USER '{server.user}'@'%' IDENTIFIED BY '{password}'",
         f"GRANT ALL ON *.* TO '{server.user}'@'%' WITH GRANT OPTION",
         f"CREATE DATABASE {server.database}",
+        "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost'",
+        "FLUSH PRIVILEGES",
     )
     return "".join(f"{line};\n" for line in lines)
 
