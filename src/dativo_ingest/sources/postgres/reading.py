@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 
-from dativo_ingest.databases.read_ahead import ReadAhead
+from dativo_ingest.databases.read_ahead import Limit, ReadAhead
 from dativo_ingest.databases.side_by_side import SideBySide
 from dativo_ingest.postgres.sessions import Session, let_go
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn, RowParser
@@ -22,7 +22,7 @@ from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.ranges import Ranges, ranges_of
 from dativo_ingest.sources.postgres.selection import Selection
-from dativo_ingest.sources.postgres.snapshot_age import SnapshotAge, Stopwatch, sever
+from dativo_ingest.sources.postgres.snapshot_age import Stopwatch, sever
 from dativo_ingest.sources.postgres.snapshots import begin_reading, export, join, open_session
 from dativo_plugin_sdk import (
     DataFormatError,
@@ -83,9 +83,10 @@ class Reading:
         options = self.options
         ahead = ReadAhead(
             self._batches(),
+            stop=self._stop,
             after_s=options.spill_after_s if options.spill_mb else None,
             disk_bytes=options.spill_mb * _MIB,
-            stop=self._stop,
+            limit=Limit(options.max_snapshot_age_s, self._sever, self._too_old) if options.max_snapshot_age_s else None,
         )
         with closing(ahead.items()) as batches:
             for batch in batches:
@@ -106,26 +107,15 @@ class Reading:
                 session.cancel_safe(timeout=_GRACE_S)
 
     def _batches(self) -> Generator[pa.RecordBatch, None, None]:
-        age = SnapshotAge(self.options.max_snapshot_age_s, self._sever)
-        try:
-            with self._session() as session:
-                with FAILURES.translated(self.selection.title):
-                    begin_reading(session, self.options, self.selection.relation)
-                with age.watched():
-                    yield from self._image(session)
-        except (DativoError, StoppedError) as error:
-            if age.is_over:
-                raise self._too_old() from error
-            raise
-
-    def _image(self, session: Session) -> Iterator[pa.RecordBatch]:
-        with FAILURES.translated(self.selection.title):
-            ranges = ranges_of(session, self.selection, self.options, self.parallelism)
-            snapshot = export(session) if len(ranges.conditions) > 1 else ""
-        if snapshot:
-            yield from self._side_by_side(snapshot, ranges)
-        else:
-            yield from self._read(session, ranges.conditions[0])
+        with self._session() as session:
+            with FAILURES.translated(self.selection.title):
+                begin_reading(session, self.options, self.selection.relation)
+                ranges = ranges_of(session, self.selection, self.options, self.parallelism)
+                snapshot = export(session) if len(ranges.conditions) > 1 else ""
+            if snapshot:
+                yield from self._side_by_side(snapshot, ranges)
+            else:
+                yield from self._read(session, ranges.conditions[0])
 
     def _too_old(self) -> TimeoutError:
         waited_s, max_s = self._target.total_s, self.options.max_snapshot_age_s
@@ -256,7 +246,6 @@ class Reading:
             let_go(session)
 
     def _sever(self) -> None:
-        self._stop.set()
         with self._held:
             for session in list(self._sessions):
                 sever(session)
