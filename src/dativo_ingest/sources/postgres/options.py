@@ -32,6 +32,13 @@ class PostgresSourceOptions(PluginConfig):
     """After how long rows that the target is too slow for wait on local disk, so that the image need not be kept."""
     spill_mb: int = Field(default=4096, ge=0)
     """How much may wait there, in MiB; 0 is nothing."""
+    writers_timeout_s: float = Field(default=10.0, ge=0)
+    """How long an incremental run waits for open transactions where nothing tells which rows they may bring: those that
+    have drawn from the sequence that is followed, and those that were prepared."""
+    time_zone: str | None = Field(default=None, min_length=1)
+    """The zone of times in a cursor that has none, such as ``Europe/Rome``; by default the server's ``TimeZone``."""
+    read_only_applications: Texts = ("pg_dump",)
+    """The ``application_name`` of sessions that never write: their open transactions hold no incremental run back."""
     extra_columns: Literal["ignore", "fail"] = "ignore"
     """What to do with columns that the contract does not know; set by the stream's own key of that name."""
 

@@ -9,6 +9,7 @@ import psycopg
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, begin, connect, let_go, run, value
 from dativo_ingest.sources.postgres.failures import FAILURES
+from dativo_ingest.sources.postgres.open_transactions import READS_ONLY
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Relation
 from dativo_plugin_sdk import ResourceUnavailableError
@@ -47,6 +48,7 @@ def begin_reading(session: Session, options: PostgresSourceOptions, relation: Re
     _limit(session, options)
     if relation is not None and relation.kind in {"table", "partitioned table"}:
         run(session, f"LOCK TABLE {quoted(relation.schema, relation.name)} IN ACCESS SHARE MODE")
+    run(session, READS_ONLY)
 
 
 def export(session: Session) -> str:
@@ -67,6 +69,7 @@ def join(session: Session, options: PostgresSourceOptions, snapshot: str) -> Non
             " limits.parallelism: 1",
         ) from error
     _limit(session, options)
+    run(session, READS_ONLY)
 
 
 def _limit(session: Session, options: PostgresSourceOptions) -> None:
