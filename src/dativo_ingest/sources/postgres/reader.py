@@ -45,7 +45,7 @@ class PostgresReader(StreamReader):
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
-        self._access = parse_access(config.connection, config.credentials, end="source")
+        self._access = parse_access(config.connection, config.credentials, end="source", job=config.engine.get("job"))
         parse(PostgresSourceOptions, config.options, where="source.options")
         self._opened: Streams | None = None
         self._checks: list[Checks] = []
