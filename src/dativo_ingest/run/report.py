@@ -9,6 +9,7 @@ from typing import Any
 
 import dativo_ingest
 from dativo_ingest.run import exit_codes
+from dativo_ingest.run.columns import columns_document
 from dativo_ingest.run.pipeline import StreamOutcome
 from dativo_ingest.run.plan import StreamPlan
 from dativo_ingest.steps.json_text import rows_json
@@ -62,6 +63,7 @@ def stream_document(
             "after": outcome.after if outcome and receipt else (outcome.before.state if outcome else None),
         },
         "delete_detection": _compared(plan, outcome, dry_run=dry_run),
+        "columns": columns_document(outcome.schema, outcome.lost) if outcome and outcome.schema is not None else [],
         "schema_changes": list(outcome.schema_changes) if outcome and receipt else [],
         "maintenance": list(outcome.care) if outcome else [],
         "error": error,
