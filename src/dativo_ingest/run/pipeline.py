@@ -40,6 +40,7 @@ from dativo_plugin_sdk.streams import (
     StreamReader,
     StreamSpec,
     Warned,
+    Watermark,
 )
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
@@ -222,7 +223,14 @@ class StreamRun:
     def _keys(self) -> Generator[Rows, None, None]:
         """Read the keys of all rows that the source has; what reading the rows warns of is left to that."""
         schema = self._landing.keys
-        spec = replace(self.spec, mode="full_refresh", cursor=None, schema=schema, columns=tuple(schema.names))
+        spec = replace(
+            self.spec,
+            mode="full_refresh",
+            cursor=None,
+            schema=schema,
+            columns=tuple(schema.names),
+            watermark=Watermark(),
+        )
         for message in self._messages(spec, self.reader.partitions(spec, None), None):
             match message:
                 case Rows():
