@@ -29,7 +29,7 @@ from dativo_plugin_sdk import (
 
 _LOCK_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
-_LIMITS = {
+_LIMITS: dict[str, str | float] = {
     "lock_wait_timeout": _LOCK_TIMEOUT_S,
     "max_statement_time": _READ_TIMEOUT_S,  # MariaDB
     "max_execution_time": _READ_TIMEOUT_S * 1000,  # MySQL
@@ -150,7 +150,7 @@ class Checks:
                 if number_of(error) != _NEEDS_PROCESS:
                     raise
                 return passed(
-                    f"{self._user} does not see others' transactions, so that rows which they commit late may be missed;"
+                    f"{self._user} does not see others' transactions, so rows that they commit late may be missed;"
                     f" GRANT PROCESS ON *.* TO {account(self._account(session))}",
                     warning=True,
                 )
