@@ -45,7 +45,7 @@ class PostgresReader(StreamReader):
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
-        self._access = parse_access(config.connection, config.credentials, end="source")
+        self._access = parse_access(config.connection, config.credentials, end="source", job=config.engine.get("job"))
         parse(PostgresSourceOptions, config.options, where="source.options")
         self._opened: Streams | None = None
         self._checks: list[Checks] = []
@@ -81,6 +81,10 @@ class PostgresReader(StreamReader):
     def prepare(self, streams: Sequence[StreamSpec]) -> None:
         """Look up what the streams' names mean, by a handful of queries for all of them."""
         self._streams.prepare(streams)
+
+    def source_schema(self, stream: StreamSpec) -> pa.Schema:
+        """Give the columns of the types that keep every value: what `schema` gives."""
+        return self.schema(stream)
 
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:
         """Give one: sessions that read side by side share one image of the database, inside of `read`."""
