@@ -1,14 +1,15 @@
 """Cuts a table into ranges of its primary key that can be read side by side.
 
-InnoDB keeps a table in the order of its primary key, so that a range of it is read without the rest. How many rows there
-are between two keys the server estimates by a look into the index (EXPLAIN), which costs next to nothing; so a key whose
-values lie unevenly is cut into ranges of about as many rows as well.
+InnoDB keeps a table in the order of its primary key, so that a range of it is read without the rest. How many rows are
+between two keys the server estimates by a look into the index (EXPLAIN), which costs next to nothing; so a key whose
+values lie unevenly is cut into ranges of about as many rows, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import pyarrow as pa
@@ -124,7 +125,7 @@ def conditions(key: str, cuts: Sequence[str]) -> list[str]:
     if not cuts:
         return [WHOLE]
     name = quoted(key)
-    inner = [f"{name} >= {low} AND {name} < {high}" for low, high in zip(cuts, cuts[1:], strict=False)]
+    inner = [f"{name} >= {low} AND {name} < {high}" for low, high in pairwise(cuts)]
     return [f"{name} < {cuts[0]}", *inner, f"{name} >= {cuts[-1]}"]
 
 
@@ -158,9 +159,10 @@ class _Looks:
             f"SELECT {number} AS number, {self._axis.sql(cut)} AS cut" for number, cut in enumerate(cuts)
         )
         # Compared as the column compares: a value of it stands on one side.
+        sample = f"SELECT NULLIF({self._key}, {self._key}) AS sample FROM {self._table} LIMIT 1"  # noqa: S608
         pairs = ask(
             self._session,
-            f"SELECT COUNT(*) FROM (SELECT NULLIF({self._key}, {self._key}) AS sample FROM {self._table} LIMIT 1) AS one"  # noqa: S608
+            f"SELECT COUNT(*) FROM ({sample}) AS one"  # noqa: S608
             f" JOIN ({keys}) AS a JOIN ({keys}) AS b ON b.number = a.number + 1"
             " WHERE COALESCE(one.sample, a.cut) >= COALESCE(one.sample, b.cut)",
         )

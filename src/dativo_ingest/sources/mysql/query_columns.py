@@ -57,7 +57,7 @@ def fields_of(session: Session, query: str) -> list[Any]:
     return fields
 
 
-def type_of(field: Any) -> str:
+def type_of(field: Any) -> str:  # noqa: PLR0911  one line for each kind
     """Write the type of a query's column as the catalog would."""
     is_unsigned = bool(field.flags & FLAG.UNSIGNED)
     sign = " unsigned" if is_unsigned else ""

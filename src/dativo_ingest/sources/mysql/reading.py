@@ -108,8 +108,8 @@ class Reading:
         relation = self.selection.relation
         if relation is not None and not relation.has_images:
             yield Warned(
-                f"{self.selection.title} is kept by an engine without transactions: what is written while it is read may"
-                " be there in part"
+                f"{self.selection.title} is kept by an engine without transactions: what is written while it is read"
+                " may be there in part"
             )
         with FAILURES.translated(self.selection.title):
             begin_image([session], self._table)
