@@ -71,7 +71,8 @@ class Streams:
     def prepare(self, streams: Sequence[StreamSpec]) -> None:
         """Look up what the streams' names mean, by a handful of queries for all of them."""
         with FAILURES.translated("discover"):
-            self._relations.update(find_listed(self._session(), [stream.name for stream in streams]))
+            names = [stream.name for stream in streams if "query" not in stream.options]
+            self._relations.update(find_listed(self._session(), names))
 
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
