@@ -16,10 +16,17 @@ from postgres_service import running
 from postgres_wire import wire
 
 from dativo_ingest.sources.postgres import PostgresReader, ranges
+from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.snapshots import open_session
 from dativo_plugin_sdk import (
+    ConcurrencyError,
+    DatabaseLockError,
     DativoError,
+    DiskFullError,
     NetworkError,
+    ResourceError,
+    ResourceNotFoundError,
+    ResourceUnavailableError,
     Rows,
     ServiceUnavailableError,
     SourceConfig,
@@ -265,3 +272,33 @@ def test_a_transaction_timeout_of_the_role_is_told_with_what_to_do(long) -> None
         server.ask(f"ALTER ROLE {server.user} RESET ALL")
 
     assert "transaction_timeout" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("08006", NetworkError),
+        ("25P04", TimeoutError),
+        ("40001", ConcurrencyError),
+        ("53100", DiskFullError),
+        ("53200", ResourceUnavailableError),
+        ("53300", ServiceUnavailableError),
+        ("55P03", DatabaseLockError),
+        ("57014", TimeoutError),
+        ("57P01", ServiceUnavailableError),
+        ("57P02", ServiceUnavailableError),
+        ("57P03", ServiceUnavailableError),
+        ("57P04", ResourceNotFoundError),
+        ("57P05", TimeoutError),
+        ("58030", ServiceUnavailableError),
+        ("XX001", ResourceError),
+    ],
+)
+def test_what_the_server_says_has_a_class_of_its_own(state, kind) -> None:
+    error = psycopg.errors.lookup(state)("as the server says")
+
+    found = FAILURES.as_dativo_error(error, "orders")
+
+    assert type(found) is kind
+    assert found.hint
+    assert str(found) == "orders: as the server says"
