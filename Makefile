@@ -18,7 +18,7 @@ $(UV):
 
 $(SETUP): $(UV) pyproject.toml sdk/pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --group dev --editable sdk --editable '.[keyring,delta,s3,postgres]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --group dev --editable sdk --editable '.[keyring,delta,s3,postgres,mysql]'
 	@touch $@
 
 check: setup ## format, lint, types, import layers, dependencies

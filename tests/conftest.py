@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from mariadb_service import MariaDB, running as running_mariadb
 from postgres_service import Postgres, running as running_postgres
 from s3_service import S3, running
 
@@ -24,4 +25,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def postgres() -> Iterator[Postgres]:
     """Give this test worker's own Postgres server, started by the first test that asks for it."""
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """Give this test worker's own MariaDB server, started by the first test that asks for it."""
+    with running_mariadb() as server:
         yield server

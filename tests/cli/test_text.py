@@ -47,6 +47,18 @@ def test_a_check_that_went_well_is_one_line_and_its_details() -> None:
     )
 
 
+def test_of_the_steps_to_a_database_the_last_one_is_the_headline() -> None:
+    way_in = [
+        step("dns", message="db: found"),
+        step("tls", "warn", "not encrypted"),
+        step("database", message="app of P"),
+    ]
+
+    shown = text.check_text(checked(CONFIGURED, *way_in, step("read orders", message="one row was read")))
+
+    assert shown == "✓ Connection successful: app of P\n  ⚠ tls: not encrypted"
+
+
 def test_a_check_that_failed_shows_code_and_hint() -> None:
     shown = text.check_text(checked(CONFIGURED, REFUSED, step("write", "skipped", "an earlier step failed")))
 

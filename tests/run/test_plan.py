@@ -1,10 +1,11 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dativo_ingest.job.model import Job
 from dativo_ingest.run.plan import Budget, expand, plan_stream, refuse_lost_rows, select
-from dativo_plugin_sdk import DataNotFoundError, InvalidConfigError
+from dativo_plugin_sdk import DataNotFoundError, InvalidConfigError, Watermark
 
 ALL_WRITES = frozenset({"append", "overwrite", "merge"})
 
@@ -204,3 +205,31 @@ def test_a_changelog_and_rows_do_not_share_a_table() -> None:
 
     with pytest.raises(InvalidConfigError, match=r"streams a and b both go into table raw.t, as a changelog and as"):
         refuse_lost_rows([plan(streams, name) for name in streams])
+
+
+LATE: dict[str, Any] = {"mode": "incremental", "cursor": "at", "primary_key": "id", "lag": "30s", "lookback": "1h"}
+
+
+def test_how_far_a_cursor_is_followed_is_for_sources_that_can() -> None:
+    made = job({"s": LATE | {"max_watermark_lag": "2h"}})
+
+    planned = plan_stream(
+        "s", made.streams["s"], made, from_source={}, write_modes=ALL_WRITES, can_cdc=False, can_watermark=True
+    )
+
+    assert planned.watermark == Watermark(timedelta(seconds=30), timedelta(hours=1), timedelta(hours=2))
+    with pytest.raises(InvalidConfigError, match=r"streams\.s\.lag: the source csv cannot do that"):
+        plan({"s": LATE}, "s")
+
+
+def test_reading_again_what_would_be_appended_twice_is_refused() -> None:
+    made = job({"s": {**LATE, "write": "append", "lookback": 100}})
+
+    with pytest.raises(InvalidConfigError, match="would be there twice with write: append"):
+        plan_stream(
+            "s", made.streams["s"], made, from_source={}, write_modes=ALL_WRITES, can_cdc=False, can_watermark=True
+        )
+
+
+def test_a_full_refresh_has_no_cursor_to_follow() -> None:
+    assert plan({"s": {"lag": "30s", "lookback": 5}}, "s").watermark == Watermark()

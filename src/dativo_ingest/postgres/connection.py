@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from dativo_ingest.postgres.failures import End
+from dativo_ingest.databases.failures import End
 from dativo_plugin_sdk import InvalidConfigError, PluginConfig, Secret, parse
 
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]

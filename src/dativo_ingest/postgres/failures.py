@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
+from dativo_ingest.databases.failures import End, Kind, hinted
 from dativo_plugin_sdk import (
     ConcurrencyError,
     DatabaseLockError,
@@ -27,12 +27,6 @@ from dativo_plugin_sdk import (
 )
 
 INSTALL = "install it with: pip install 'dativo-ingest[postgres]'"
-
-End: TypeAlias = Literal["source", "target"]
-"""Which part of a job messages and hints speak of."""
-
-Kind: TypeAlias = tuple[type[DativoError], str | None]
-"""A class and a hint, in which ``{end}`` stands for the end of the job."""
 
 _TLS: Kind = (InvalidConfigError, "check {end}.connection.sslmode, sslrootcert, sslcert and sslkey")
 _NO_TLS: Kind = (
@@ -188,8 +182,7 @@ class Failures:
 
     def kind_of(self, error: BaseException, text: str) -> Kind:
         """Choose the class for an error of psycopg's that says ``text``, and give a hint."""
-        kind, hint = self._find(error, text)
-        return kind, None if hint is None else hint.replace("{end}", self.end)
+        return hinted(self._find(error, text), self.end)
 
     def _find(self, error: BaseException, text: str) -> Kind:
         from psycopg.errors import ConnectionTimeout, OperationalError  # noqa: PLC0415

@@ -115,6 +115,7 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
                 can_cdc=Capability.CDC in source.reader.capabilities,
                 full_refresh=options.full_refresh,
                 can_range=Capability.CURSOR_RANGE in source.reader.capabilities,
+                can_watermark=Capability.WATERMARK in source.reader.capabilities,
                 cursor_from=options.cursor_from,
                 cursor_to=options.cursor_to,
                 deletes_rows=target.writer.deletes_rows if target else True,
@@ -149,6 +150,7 @@ def stream_spec(plan: StreamPlan, budget: Budget, *, parallelism: int, schema: p
         parallelism=parallelism,
         cursor_from=plan.cursor_from,
         cursor_to=plan.cursor_to,
+        watermark=plan.watermark,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from dativo_ingest.job.model import Deletes, Job, Maintenance, Stream
 from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
-from dativo_plugin_sdk.streams import ReadMode, State
+from dativo_plugin_sdk.streams import ReadMode, State, Watermark
 from dativo_plugin_sdk.tables import WriteMode
 
 _GLOB = frozenset("*?[")
@@ -94,6 +95,7 @@ class StreamPlan:
     ignore_state: bool = False
     cursor_from: str | None = None
     cursor_to: str | None = None
+    watermark: Watermark = field(default_factory=Watermark)
     maintenance: Maintenance | None = None
     op_column: str | None = None
     """The column of ops that every row must have; None looks for ``_dativo_op``, which need not be there."""
@@ -184,6 +186,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     cursor_from: str | None = None,
     cursor_to: str | None = None,
     deletes_rows: bool = True,
+    can_watermark: bool = False,
 ) -> StreamPlan:
     """Decide what one stream does.
 
@@ -209,6 +212,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     if write == "merge" and not primary_key:
         raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
     _require_changes_to_land(name, stream, write, job.target.connector, deletes_rows=deletes_rows)
+    watermark = _watermark(name, stream, write, job.source.connector, can_watermark=can_watermark)
     ignore_state = is_backfill or full_refresh or mode == "full_refresh"
     replaces_merge = False
     if full_refresh and mode != "full_refresh" and "overwrite" in write_modes:
@@ -245,6 +249,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         ignore_state=ignore_state,
         cursor_from=cursor_from,
         cursor_to=cursor_to,
+        watermark=watermark,
         maintenance=stream.maintenance,
         op_column=stream.op_column,
         deletes=stream.deletes,
@@ -297,6 +302,21 @@ def _require_range(name: str, stream: Stream, connector: str, *, can_range: bool
         )
     if not can_range:
         raise InvalidConfigError(f"{where}: the source {connector} cannot read a range (--from, --to)")
+
+
+def _watermark(name: str, stream: Stream, write: WriteMode, connector: str, *, can_watermark: bool) -> Watermark:
+    """Decide how far a run follows the cursor; what other modes are told of it matters to none of them."""
+    told = [key for key in ("lag", "lookback", "max_watermark_lag") if getattr(stream, key) is not None]
+    if stream.mode != "incremental" or not told:
+        return Watermark()
+    if not can_watermark:
+        raise InvalidConfigError(f"streams.{name}.{told[0]}: the source {connector} cannot do that; databases can")
+    if stream.lookback is not None and write != "merge":
+        raise InvalidConfigError(
+            f"streams.{name}.lookback: rows that are read again would be there twice with write: {write}",
+            hint="name a primary_key and set write: merge, or leave lookback out",
+        )
+    return Watermark(stream.lag or timedelta(0), stream.lookback, stream.max_watermark_lag)
 
 
 def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from dativo_ingest.targets import duckdb_database as db
-from dativo_ingest.targets.duckdb_database import Database
+from dativo_ingest.targets.duckdb_database import Database, quiet
 from dativo_ingest.targets.duckdb_errors import translated
 from dativo_ingest.targets.duckdb_tables import Inserts, Table, create, folded, stream_columns
 from dativo_ingest.targets.duckdb_types import quoted, wider_or_text
@@ -167,7 +167,7 @@ class DuckDBWriter(StreamWriter):
             yield self._database.session(memory_bytes=0)
             return
         with translated(str(self._path)):
-            connection = duckdb.connect(str(self._path), read_only=True)
+            connection = quiet(duckdb.connect(str(self._path), read_only=True))
         try:
             yield connection
         finally:

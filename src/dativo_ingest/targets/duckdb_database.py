@@ -125,11 +125,16 @@ class Database:
         deadline_s = time.monotonic() + self._lock_timeout_s
         while True:
             try:
-                return duckdb.connect(str(self.path))
+                return quiet(duckdb.connect(str(self.path)))
             except duckdb.Error as error:
                 if LOCKED not in str(error) or time.monotonic() >= deadline_s:
                     raise as_dativo_error(error, str(self.path)) from error
             time.sleep(_POLL_S)
+
+
+def quiet(session: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Keep DuckDB from drawing the progress of slow statements on stdout, which is the commands' own."""
+    return session.execute("SET enable_progress_bar = false")
 
 
 def full_name(session: duckdb.DuckDBPyConnection, *names: str) -> str:

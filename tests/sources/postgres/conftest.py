@@ -41,6 +41,12 @@ class Database:
     name: str
     readers: list[PostgresReader] = field(default_factory=list)
 
+    @property
+    def version(self) -> int:
+        """The server's first number."""
+        with self.server.connect() as session:
+            return session.info.server_version // 10000
+
     def run(self, *statements: str) -> None:
         """Run statements with the schema as the only one."""
         with self.server.connect(options=f"-c search_path={self.name},public") as session:

@@ -45,11 +45,18 @@ def test_arrays_of_arrays_are_marked_and_not_flattened() -> None:
     assert nested.tolist() == [True, False, False]
 
 
-def test_an_array_that_does_not_count_from_one_is_a_list_like_others() -> None:
-    lists, nested = split_arrays(pa.array(["[0:1]={7,8}", "[5:5]={NULL}"]))
+def test_an_array_that_does_not_count_from_one_is_marked() -> None:
+    lists, misfits = split_arrays(pa.array(["[0:1]={7,8}", "{NULL}", "[0:0][1:1]={{1}}"]))
 
-    assert lists.to_pylist() == [["7", "8"], [None]]
-    assert not nested.any()
+    assert lists.to_pylist() == [None, [None], None]
+    assert misfits.tolist() == [True, False, True]
+
+
+def test_bounds_are_left_out_where_that_is_asked_for() -> None:
+    lists, misfits = split_arrays(pa.array(["[0:1]={7,8}", "[5:5]={NULL}", "[0:0][1:1]={{1}}"]), drop_bounds=True)
+
+    assert lists.to_pylist() == [["7", "8"], [None], None]
+    assert misfits.tolist() == [False, False, True]
 
 
 def test_a_part_of_a_larger_array_is_taken_apart_alone() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from dativo_plugin_sdk import StreamSpec
+
 BIG = "9" * 36
 # A column's type, the Arrow type it comes as, how well, and its values as SQL with what they are in Arrow.
 ZOO: dict[str, tuple[str, pa.DataType, str, list[tuple[str, Any]]]] = {
@@ -229,7 +231,9 @@ def test_the_source_type_is_told_as_postgres_writes_it(database) -> None:
         pytest.param("date", "2024-01-01", ["infinity"], id="date"),
         pytest.param("time", "12:00:00", ["24:00:00"], id="time"),
         pytest.param("numeric(5,2)", "1.50", ["NaN"], id="numeric"),
-        pytest.param("numeric(5,2)[]", "{1.50}", ["{1.50,NaN}", "{{1.50,2.50},{3.50,4.50}}"], id="array"),
+        pytest.param(
+            "numeric(5,2)[]", "{1.50}", ["{1.50,NaN}", "{{1.50,2.50},{3.50,4.50}}", "[0:0]={1.50}"], id="array"
+        ),
     ],
 )
 def test_a_value_that_its_type_cannot_hold_comes_as_text_in_a_batch_of_its_own(database, sql, good, bad) -> None:
@@ -243,6 +247,57 @@ def test_a_value_that_its_type_cannot_hold_comes_as_text_in_a_batch_of_its_own(d
     assert fits.column("id").to_pylist() == [1, 2]
     assert fits.schema.field("value").type == found.schema.field("value").type
     assert others.column("value").to_pylist() == bad
+
+
+def test_columns_come_as_text_only_in_the_rows_where_they_do_not_fit(database) -> None:
+    database.run("CREATE TABLE odd (id int, day date, tags int[], price numeric(5,2))")
+    database.run(
+        "INSERT INTO odd VALUES (1, 'infinity', '{1}', 1), (2, '0044-03-15 BC', '{{1}}', 1),"
+        " (3, 'infinity', '{2}', 'NaN'), (4, '2024-01-01', '{3}', 2), (5, '-infinity', '{4}', 3)"
+    )
+
+    found = database.read("odd")
+
+    shown = {
+        tuple(batch.column("id").to_pylist()): [name for name in ("day", "tags", "price") if as_text(batch, name)]
+        for batch in found.batches
+    }
+    assert shown == {(4,): [], (1, 5): ["day"], (3,): ["day", "price"], (2,): ["tags"]}
+
+
+def as_text(batch: pa.RecordBatch, name: str) -> bool:
+    return pa.types.is_string(batch.schema.field(name).type)
+
+
+def test_a_contract_that_wants_json_gets_json_of_whatever_there_is(database) -> None:
+    database.run("CREATE TABLE odd (id int, tags int[], day date, mask bit(3), note text)")
+    database.run(
+        "INSERT INTO odd VALUES (1, '{{1,2},{3,NULL}}', 'infinity', B'101', '[\"JSON already\"]'),"
+        " (2, '[0:1]={7,8}', '2024-01-01', NULL, NULL), (3, '{4}', NULL, B'000', '{}')"
+    )
+    mark = {"dativo.logical_type": "json"}
+    names = ["tags", "day", "mask", "note"]
+    wanted = pa.schema([pa.field("id", pa.int32()), *(pa.field(name, pa.string(), metadata=mark) for name in names)])
+
+    found = database.read("odd", schema=wanted)
+
+    (batch,) = found.batches
+    assert {name: [each and json.loads(each) for each in batch.column(name).to_pylist()] for name in names} == {
+        "tags": [[[1, 2], [3, None]], "[0:1]={7,8}", [4]],
+        "day": ["infinity", "2024-01-01", None],
+        "mask": ["101", None, "000"],
+        "note": [["JSON already"], None, {}],
+    }
+
+
+def test_money_of_a_query_is_the_same_as_of_a_table(database) -> None:
+    database.run("CREATE TABLE paid (amount money)", "INSERT INTO paid VALUES ('12.34')")
+
+    of_table = database.read("paid")
+    of_query = database.read("paid", options={"query": f"SELECT amount FROM {database.name}.paid"})
+
+    assert of_query.rows == of_table.rows == [{"amount": Decimal("12.34")}]
+    assert of_query.schema.field("amount").type == of_table.schema.field("amount").type
 
 
 def test_a_contract_that_wants_text_gets_such_values_as_they_are(database) -> None:
@@ -273,7 +328,22 @@ def test_times_far_from_now_keep_their_place(database) -> None:
         assert batch.column(name).cast(pa.int64()).to_pylist() == [number * 86_400_000_000 for number in numbers]
 
 
-def test_bytes_that_are_no_text_are_handed_over_as_bytes(database, postgres) -> None:
+def test_a_database_in_latin_1_is_read_as_the_text_that_it_has(database, postgres, reading) -> None:
+    name = database.name
+    postgres.ask(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'")
+    with postgres.connect(dbname=name) as session:
+        session.execute('CREATE TABLE public."Größe" ("ä" text)')
+        session.execute("INSERT INTO public.\"Größe\" VALUES (convert_from('\\xe4f6fcdf', 'LATIN1'))")
+    reader = database.reader({"database": name})
+
+    found = reading(reader, StreamSpec("public.Größe"))
+    reader.close()
+
+    postgres.ask(f"DROP DATABASE {name}")
+    assert found.rows == [{"ä": "äöüß"}]
+
+
+def test_bytes_that_are_no_text_are_handed_over_as_bytes(database, postgres, reading) -> None:
     name = database.name
     postgres.ask(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'")
     with postgres.connect(dbname=name) as session:
@@ -281,11 +351,7 @@ def test_bytes_that_are_no_text_are_handed_over_as_bytes(database, postgres) -> 
         session.execute(r"INSERT INTO public.odd VALUES (1, 'fine'), (2, convert_from('\xff41', 'SQL_ASCII'))")
     reader = database.reader({"database": name})
 
-    from dativo_plugin_sdk import StreamSpec
-
-    from .conftest import read_with
-
-    found = read_with(reader, StreamSpec("public.odd"))
+    found = reading(reader, StreamSpec("public.odd"))
     reader.close()
 
     postgres.ask(f"DROP DATABASE {name}")

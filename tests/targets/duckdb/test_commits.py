@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from dativo_ingest.targets.duckdb_database import Database
 from dativo_plugin_sdk import (
     CommitRequest,
     CommittedState,
@@ -24,6 +25,15 @@ HOLD = (
     "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE IF NOT EXISTS held(a INT)');"
     " print('held', flush=True); sys.stdin.readline()"
 )
+
+
+def test_slow_statements_draw_nothing_on_stdout(path):
+    database = Database(path, lock_timeout_s=0)
+
+    session = database.session(memory_bytes=0)
+
+    assert session.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (False,)
+    database.close()
 
 
 def test_nothing_is_there_before_the_first_run(table, path):

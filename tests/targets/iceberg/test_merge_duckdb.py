@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb, duckdb_extension_avro, duckdb_extension_iceberg
 
 database = duckdb.connect()
+database.execute("SET enable_progress_bar = false")
 for module, name in ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg")):
     (found,) = Path(module.__file__).parent.rglob(f"{name}.duckdb_extension")
     database.execute(f"LOAD '{found}'")

@@ -19,31 +19,35 @@ _ESCAPED_BACKSLASH = 1
 _ESCAPED_QUOTE = 2
 
 
-def split_arrays(texts: Array) -> tuple[Array, Mask]:
+def split_arrays(texts: Array, *, drop_bounds: bool = False) -> tuple[Array, Mask]:
     """Take arrays apart.
-
-    The bounds of an array that does not count from 1 are left out.
 
     Args:
         texts: Arrays as Postgres writes them, nulls among them.
+        drop_bounds: Leave out from where an array counts, as a list does not say.
 
     Returns:
-        A list of texts for each row, null for null; and which rows are arrays of arrays, which are null too.
+        A list of texts for each row, null for null; and which rows no list can hold, which are null too: arrays of
+        arrays, and those that do not count from 1.
     """
     absent = texts.is_null()
     texts = pc.fill_null(texts, _EMPTY)
-    if pc.any(pc.starts_with(texts, "[")).as_py():
+    bounded = pc.starts_with(texts, "[")
+    misfits: Mask = np.zeros(len(texts), np.bool_)
+    if pc.any(bounded).as_py():
+        if not drop_bounds:
+            misfits = bounded.to_numpy(zero_copy_only=False)
         texts = pc.replace_substring_regex(texts, pattern=_BOUNDS, replacement="{")
     octets, starts = _octets(texts)
-    nested = _per_row((octets == _OPEN) & ~_quoted(octets), starts) > 1
-    if nested.any():
-        texts = pc.if_else(pa.array(nested), _EMPTY, texts)
+    misfits = misfits | (_per_row((octets == _OPEN) & ~_quoted(octets), starts) > 1)
+    if misfits.any():
+        texts = pc.if_else(pa.array(misfits), _EMPTY, texts)
         octets, starts = _octets(texts)
     values, counts = _elements(octets, starts)
     ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    nothing = pc.or_(absent, pa.array(nested))
+    nothing = pc.or_(absent, pa.array(misfits))
     lists = lists_of(pa.array(ends), values, mask=nothing)
-    return lists, nested
+    return lists, misfits
 
 
 def _octets(texts: Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -7,12 +7,13 @@ from functools import partial
 
 from psycopg import pq
 
+from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
-from dativo_ingest.postgres.way_in import WayIn, passed
-from dativo_ingest.sources.postgres.cursor_state import cursor_column
-from dativo_ingest.sources.postgres.cursors import cursor_candidates
+from dativo_ingest.postgres.way_in import way_in
+from dativo_ingest.sources.postgres.cursor_conditions import cursor_column
 from dativo_ingest.sources.postgres.discovery import doubts
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.relations import readable, relations
@@ -65,7 +66,7 @@ class Checks:
     ) -> None:
         self._streams = streams
         self._selected = selected
-        self._way_in = WayIn(access, FAILURES)
+        self._way_in = way_in(access, FAILURES)
         self._selections: dict[str, Selection] = {}
 
     def steps(self) -> list[Check]:

@@ -8,7 +8,7 @@ values, all else as text that still has its escapes, which are rare and taken ou
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal, cast
 
@@ -51,6 +51,8 @@ class ReadColumn:
     native: NativeType
     as_text: bool = False
     """Keep what Postgres writes, whatever type it has."""
+    drop_bounds: bool = False
+    """Leave out from where an array counts."""
 
     @property
     def spelling(self) -> Literal["value", "text", "bytes", "list"]:
@@ -79,8 +81,8 @@ class RowParser:
     def parse(self, block: memoryview) -> Iterator[pa.RecordBatch]:
         """Give the rows of a block, which may be used again then.
 
-        Rows with a value that its column's type cannot hold come in a batch of their own, after the others, in which
-        the columns at fault have the values as text.
+        Rows with a value that its column's type cannot hold come in batches of their own, after the others: in each the
+        same columns are at fault, and have the values as text.
         """
         try:
             columns = self._read(block)
@@ -100,9 +102,11 @@ class RowParser:
         bad = np.logical_or.reduce(list(misfits.values()))
         if not bad.all():
             yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(~bad))
-        for number in misfits:
-            made[number] = _unescaped(columns[number]) if escaped else columns[number]
-        yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(bad))
+        texts = {number: _unescaped(columns[number]) if escaped else columns[number] for number in misfits}
+        for at_fault in _combinations(misfits):
+            columns_of_these = [texts[number] if number in at_fault else array for number, array in enumerate(made)]
+            rows = np.logical_and.reduce([mask == (number in at_fault) for number, mask in misfits.items()])
+            yield pa.RecordBatch.from_arrays(columns_of_these, names=self._names).filter(pa.array(rows))
 
     def _read(self, block: memoryview) -> list[Array]:
         kinds = {
@@ -143,7 +147,8 @@ class RowParser:
                 return _bytes(array, prefix=len(_HEX_PREFIX) + 1), None
             case "list":
                 assert column.native.element is not None  # noqa: S101  every list has elements
-                lists, misfits = _lists(_unescaped(array) if escaped else array, column.native.element)
+                texts = _unescaped(array) if escaped else array
+                lists, misfits = _lists(texts, column.native.element, drop_bounds=column.drop_bounds)
                 return lists, misfits if broken is None else misfits | broken
         return (array, None) if array.type == column.native.arrow else _values(array, column.native.arrow)
 
@@ -200,8 +205,14 @@ def _bytes(texts: Array, *, prefix: int) -> Array:
     return found if absent is None else pc.if_else(absent, pa.scalar(None, pa.binary()), found)
 
 
-def _lists(texts: Array, element: NativeType) -> tuple[Array, Mask]:
-    lists, misfits = split_arrays(texts)
+def _combinations(misfits: Mapping[int, Mask]) -> list[set[int]]:
+    """List which columns are at fault together."""
+    packed = np.unique(np.stack(list(misfits.values())), axis=1).T
+    return [{number for number, wrong in zip(misfits, each, strict=True) if wrong} for each in packed if each.any()]
+
+
+def _lists(texts: Array, element: NativeType, *, drop_bounds: bool) -> tuple[Array, Mask]:
+    lists, misfits = split_arrays(texts, drop_bounds=drop_bounds)
     values = lists.values
     wrong: Mask | None = None
     if pa.types.is_binary(element.arrow):

@@ -7,9 +7,9 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from dativo_ingest.databases.cursors import cursor_candidates, proposed_cursor
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
-from dativo_ingest.sources.postgres.cursors import cursor_candidates, proposed_cursor
 from dativo_ingest.sources.postgres.relations import Relation, readable, relations, with_columns
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DiscoveryResult, InsufficientPermissionsError
 

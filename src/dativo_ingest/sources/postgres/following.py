@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_ingest.databases.cursor_state import CursorState, Highest, follows_as_arrow
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, value
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
-from dativo_ingest.sources.postgres.cursor_state import CursorState, Highest, beyond, follows_as_arrow
+from dativo_ingest.sources.postgres.cursor_conditions import beyond
 from dativo_ingest.sources.postgres.relations import Column
 from dativo_ingest.sources.postgres.selection import Selection, literal
 from dativo_ingest.sources.postgres.watermark import upper_bound
@@ -50,8 +51,10 @@ class Following:
             selection = selection.where(f"{quoted(column.name)} < {_moment(bound.before, column)}")
         self._highest: Highest | None = None
         self._asked: Any = None
-        if follows_as_arrow(column) and any(each.name == column.name and not each.as_text for each in columns):
-            self._highest = Highest(column)
+        if follows_as_arrow(column.native.arrow) and any(
+            each.name == column.name and not each.as_text for each in columns
+        ):
+            self._highest = Highest(column.name, column.native.arrow)
         else:
             self._asked = _highest(session, column, selection)
             limit = (

@@ -34,13 +34,14 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from dativo_ingest.postgres.sessions import Session, ask
+from dativo_ingest.postgres.sessions import Session, ask, value
 
 Fidelity: TypeAlias = Literal["exact", "widened", "text", "json"]
 """How a type comes over: as itself, as a larger one, as the text that Postgres writes, or as JSON made of it."""
 
 DECIMAL_DIGITS = 38
 _CENTS = 2
+_DECIMALS = "SELECT coalesce(length(substring(0::money::numeric::text FROM '[.](.*)')), 0)"
 _LIST_DELIMITER = ","
 _MODIFIER_HEADER = 4  # what Postgres adds to a length before it keeps it as a modifier
 _SCALE_BITS = 0x7FF  # eleven bits in two's complement
@@ -94,8 +95,8 @@ class NativeType:
 
     arrow: pa.DataType
     fidelity: Fidelity
-    expression: str = "{}"
-    """What to select: ``{}`` stands for the quoted column."""
+    expression: str = "{0}"
+    """What to select: ``{0}`` stands for the quoted column."""
     is_json: bool = False
     element: NativeType | None = None
     """Of an array that becomes a list."""
@@ -104,7 +105,14 @@ class NativeType:
 Catalog: TypeAlias = Mapping[int, CatalogType]
 
 _TEXT = NativeType(pa.string(), "text")
-_JSON = NativeType(pa.string(), "json", "pg_catalog.to_json({})", is_json=True)
+_JSON = NativeType(pa.string(), "json", "pg_catalog.to_json({0})", is_json=True)
+# JSON's arrays have no bounds either: an array that does not count from 1 is a text in JSON, as Postgres writes it.
+_LOWER = ", ".join(f"pg_catalog.array_lower({{0}}, {dimension})" for dimension in range(1, 7))
+_JSON_ARRAY = replace(
+    _JSON,
+    expression=f"CASE WHEN 1 <> ANY (ARRAY[{_LOWER}]) THEN pg_catalog.to_json({{0}}::text)"
+    " ELSE pg_catalog.to_json({0}) END",
+)
 
 
 def catalog_types(session: Session, oids: Iterable[int]) -> dict[int, CatalogType]:
@@ -126,6 +134,13 @@ def catalog_types(session: Session, oids: Iterable[int]) -> dict[int, CatalogTyp
         wanted = {each for oid in wanted & known.keys() for each in (known[oid].base, known[oid].element) if each}
         wanted -= known.keys()
     return known
+
+
+def money_decimals(session: Session, types: Catalog) -> int:
+    """Ask how many decimals money has, where there is money."""
+    if not any(each.name in {"money", "_money"} for each in types.values()):
+        return _CENTS
+    return int(value(session, _DECIMALS))
 
 
 def native_type(  # noqa: PLR0911  one line for each kind of type
@@ -156,11 +171,18 @@ def native_type(  # noqa: PLR0911  one line for each kind of type
     if found.name == "numeric":
         return _numeric(modifier)
     if found.name == "money":
-        return NativeType(pa.decimal128(19, cents), "widened", "({})::pg_catalog.numeric")
+        return NativeType(pa.decimal128(19, cents), "widened", "({0})::pg_catalog.numeric")
     if found.name in _PLAIN:
         arrow, fidelity = _PLAIN[found.name]
         return NativeType(arrow, fidelity, is_json=found.name in {"json", "jsonb"})
     return _TEXT
+
+
+def as_json(native: NativeType) -> NativeType:
+    """Give the type for a column that is wanted as JSON."""
+    if native.is_json:
+        return native
+    return _JSON_ARRAY if native.element is not None else _JSON
 
 
 def described(name: str, native: NativeType, source_type: str, *, nullable: bool) -> pa.Field[Any]:
@@ -173,15 +195,15 @@ def described(name: str, native: NativeType, source_type: str, *, nullable: bool
 
 def _array(array: CatalogType, element: NativeType, dimensions: int) -> NativeType:
     if dimensions > 1 or element.fidelity == "json" or element.element is not None:
-        return _JSON
+        return _JSON_ARRAY
     if array.delimiter != _LIST_DELIMITER:
         return _TEXT
-    if element.expression != "{}":  # money
+    if element.expression != "{0}":  # money
         return NativeType(
             pa.list_(element.arrow),
             element.fidelity,
-            "({})::pg_catalog.numeric[]",
-            element=replace(element, expression="{}"),
+            "({0})::pg_catalog.numeric[]",
+            element=replace(element, expression="{0}"),
         )
     return NativeType(pa.list_(element.arrow), element.fidelity, element=element)
 

@@ -13,6 +13,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 
+from dativo_ingest.databases.side_by_side import SideBySide
 from dativo_ingest.postgres.sessions import Session, let_go
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn, RowParser
 from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, copied
@@ -20,7 +21,6 @@ from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.page_ranges import page_ranges
 from dativo_ingest.sources.postgres.selection import Selection
-from dativo_ingest.sources.postgres.side_by_side import SideBySide
 from dativo_ingest.sources.postgres.snapshots import begin_reading, export, join, open_session
 from dativo_plugin_sdk import DataFormatError, DativoError, NetworkError, Rows, ServiceUnavailableError
 

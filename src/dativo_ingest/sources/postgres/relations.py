@@ -16,6 +16,7 @@ from dativo_ingest.sources.postgres.native_types import (
     NativeType,
     catalog_types,
     described,
+    money_decimals,
     native_type,
 )
 
@@ -106,8 +107,6 @@ WHERE i.indrelid = ANY ($1::int8[]::oid[]) AND i.indisunique AND i.indisvalid
 ORDER BY i.indrelid, i.indexrelid
 """
 
-_CENTS = "SELECT coalesce(length(substring(0::money::numeric::text FROM '[.](.*)')), 0)"
-
 
 @dataclass(frozen=True)
 class Column:
@@ -123,6 +122,11 @@ class Column:
     is_uuid7: bool = False
     """Whether its default makes uuids of version 7, which rise with time."""
     description: str | None = None
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """Give the type that keeps its values."""
+        return self.native.arrow
 
     @property
     def field(self) -> pa.Field[Any]:
@@ -236,7 +240,7 @@ def _reading(session: Session) -> Iterator[None]:
 def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:
     rows = ask(session, _COLUMNS, list(collected))
     types = catalog_types(session, {row[4] for row in rows})
-    cents = _cents(session) if any(each.name in {"money", "_money"} for each in types.values()) else 2
+    cents = money_decimals(session, types)
     for oid, number, name, source_type, type_oid, modifier, dimensions, *rest in rows:
         is_required, counts_up, is_uuid7, description, may_select = rest
         parts = collected[oid]
@@ -245,10 +249,6 @@ def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:
             continue
         native = native_type(type_oid, modifier, types, dimensions=dimensions, cents=cents)
         parts.columns[number] = Column(name, source_type, native, not is_required, counts_up, is_uuid7, description)
-
-
-def _cents(session: Session) -> int:
-    return int(ask(session, _CENTS)[0][0])
 
 
 def _key(parts: _Parts) -> tuple[str, ...]:

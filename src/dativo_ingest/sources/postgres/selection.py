@@ -13,11 +13,12 @@ from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.discovery import find
-from dativo_ingest.sources.postgres.native_types import catalog_types, native_type
+from dativo_ingest.sources.postgres.native_types import as_json, catalog_types, money_decimals, native_type
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Column, Relation
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
 
+_LOSSY = b"dativo.lossy"
 _FORMATS = (
     "SELECT pg_catalog.format_type(each.type::oid, each.modifier)"
     " FROM unnest($1::int8[], $2::int4[]) WITH ORDINALITY AS each(type, modifier, number) ORDER BY each.number"
@@ -116,9 +117,10 @@ def _of_query(session: Session, name: str, query: str) -> Selection:
     oids = [result.ftype(number) for number in numbers]
     modifiers = [result.fmod(number) for number in numbers]
     types = catalog_types(session, oids)
+    cents = money_decimals(session, types)
     formats = [row[0] for row in ask(session, _FORMATS, oids, modifiers)]
     columns = tuple(
-        Column(each, source_type, native_type(oid, modifier, types), nullable=True)
+        Column(each, source_type, native_type(oid, modifier, types, cents=cents), nullable=True)
         for each, source_type, oid, modifier in zip(names, formats, oids, modifiers, strict=True)
     )
     return Selection(name, source, columns)
@@ -130,9 +132,13 @@ def _read_as(column: Column, wanted: pa.Field[Any] | None) -> ReadColumn:
         return ReadColumn(column.name, native)
     if _is_wider(wanted.type, native.arrow):
         return ReadColumn(column.name, replace(native, arrow=wanted.type))
-    as_text = pa.types.is_string(wanted.type) or pa.types.is_large_string(wanted.type)
-    is_json = (wanted.metadata or {}).get(b"dativo.logical_type") == b"json"
-    return ReadColumn(column.name, native, as_text=as_text and not is_json)
+    metadata = wanted.metadata or {}
+    if not (pa.types.is_string(wanted.type) or pa.types.is_large_string(wanted.type)):
+        return ReadColumn(column.name, native, drop_bounds=b"bounds" in metadata.get(_LOSSY, b"").split(b","))
+    is_json = metadata.get(b"dativo.logical_type") == b"json"
+    if is_json and (native.fidelity == "text" or not pa.types.is_string(native.arrow)):
+        native = as_json(native)
+    return ReadColumn(column.name, native, as_text=not native.is_json)
 
 
 def _is_wider(one: Any, other: Any) -> bool:

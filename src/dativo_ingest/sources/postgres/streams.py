@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
-from dativo_ingest.sources.postgres.cursor_state import CursorState, cursor_column, range_conditions
+from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
 from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.following import Following

@@ -246,18 +246,23 @@ def _statistics(schema: pa.Schema, footer: pq.FileMetaData) -> dict[str, Any]:
         if any(part is None or not part.has_null_count for part in parts):
             continue
         nulls[name] = sum(part.null_count for part in parts)
-        bounds = [(part.min, part.max) for part in parts if part.has_min_max]
-        empty = sum(1 for part in parts if part.num_values == 0)
-        if not bounds or len(bounds) + empty < len(parts) or not _is_bounded(chosen[name], bounds):
-            continue
-        low[name], high[name] = _json(min(each for each, _ in bounds)), _json(max(each for _, each in bounds))
+        bounds = _bounds(chosen[name], [part for part in parts if part.num_values])
+        if bounds:
+            low[name], high[name] = _json(min(each for each, _ in bounds)), _json(max(each for _, each in bounds))
     return {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
 
 
-def _is_bounded(data_type: pa.DataType, bounds: Sequence[tuple[Any, Any]]) -> bool:
-    if pa.types.is_string(data_type):
-        return all(len(text) <= _MOST_TEXT for pair in bounds for text in pair)
-    return pa.types.is_integer(data_type) or pa.types.is_date(data_type)
+def _bounds(data_type: pa.DataType, parts: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Give the least and the greatest value of each part; nothing where there is one that readers do without."""
+    is_text = pa.types.is_string(data_type)
+    if not (is_text or pa.types.is_integer(data_type) or pa.types.is_date(data_type)):
+        return []
+    try:
+        bounds = [(part.min, part.max) for part in parts if part.has_min_max]
+    except OverflowError:  # dates before the year 1 or after 9999, which have no ISO form that all readers know
+        return []
+    is_short = not is_text or all(len(text) <= _MOST_TEXT for pair in bounds for text in pair)
+    return bounds if len(bounds) == len(parts) and is_short else []
 
 
 def _json(value: Any) -> Any:

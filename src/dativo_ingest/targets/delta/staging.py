@@ -130,6 +130,7 @@ class Staging:
             connection.execute(f"SET memory_limit = '{max(64, self._memory_bytes // 2**20)}MB'")
             connection.execute(f"SET temp_directory = '{folder}'")
             connection.execute("SET threads = 1")
+            connection.execute("SET enable_progress_bar = false")  # it would be drawn on the commands' stdout
             connection.register("keys", keys)
             grouped = ", ".join(self._names[:-1])
             found = connection.sql(f'SELECT max("row") AS "row" FROM keys GROUP BY {grouped} ORDER BY 1')  # noqa: S608  names are ours

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import (
+    DataFileStatistics,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
@@ -19,6 +20,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
 from dativo_ingest.targets.iceberg.failures import translated
+from dativo_ingest.targets.iceberg.far_bounds import PlainBounds
 from dativo_plugin_sdk import DataValidationError
 
 if TYPE_CHECKING:
@@ -65,11 +67,10 @@ def data_file(  # noqa: PLR0913  the parts of a manifest entry
     sorted_: bool = False,
 ) -> DataFile:
     """Describe a written Parquet file as a manifest does, with the statistics of its footer."""
-    statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=metadata,
-        stats_columns=options.statistics,
-        parquet_column_mapping=options.column_ids,
-    )
+    try:
+        statistics = _statistics(metadata, options)
+    except OverflowError:  # dates that Python has none for
+        statistics = _statistics(PlainBounds(metadata), options)
     described = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
@@ -83,6 +84,14 @@ def data_file(  # noqa: PLR0913  the parts of a manifest entry
     )
     described.spec_id = options.spec_id
     return described
+
+
+def _statistics(metadata: Any, options: FileFormatOptions) -> DataFileStatistics:
+    return data_file_statistics_from_parquet_metadata(
+        parquet_metadata=metadata,
+        stats_columns=options.statistics,
+        parquet_column_mapping=options.column_ids,
+    )
 
 
 class ParquetFile:

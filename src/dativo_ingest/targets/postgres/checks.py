@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from psycopg import pq
 
+from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, begin, run, value
-from dativo_ingest.postgres.way_in import WayIn, passed
+from dativo_ingest.postgres.way_in import way_in
 from dativo_ingest.targets.postgres.config import PostgresConfig
 from dativo_ingest.targets.postgres.failures import FAILURES, translated
 from dativo_ingest.targets.postgres.names import namespace_of, title
@@ -47,7 +48,7 @@ class Checks:
 
     def __init__(self, config: PostgresConfig, tables: Sequence[TableSpec]) -> None:
         self._tables = tables
-        self._way_in = WayIn(config.access, FAILURES)
+        self._way_in = way_in(config.access, FAILURES)
 
     def steps(self) -> list[Check]:
         """List the steps in order."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 import pyarrow as pa
-
-from dativo_ingest.sources.postgres.relations import Column, Relation
 
 _CHANGED = re.compile(
     r"(^|_)(last_?)?(update|updated|modified|modification|modify|changed|change|edited|touched|synced)"
@@ -21,7 +20,43 @@ _CREATED = re.compile(
 )
 
 
-def cursor_candidates(relation: Relation) -> list[str]:
+class FollowedColumn(Protocol):
+    """A column, as far as it matters to following rows."""
+
+    @property
+    def name(self) -> str:
+        """Give its name."""
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """Give the type that it becomes."""
+
+    @property
+    def nullable(self) -> bool:
+        """Say whether it may be null."""
+
+    @property
+    def counts_up(self) -> bool:
+        """Say whether the database itself gives each new row a larger number."""
+
+    @property
+    def is_uuid7(self) -> bool:
+        """Say whether its values are uuids that rise with time."""
+
+
+class FollowedRelation(Protocol):
+    """A table or a view, as far as it matters to following its rows."""
+
+    @property
+    def columns(self) -> Sequence[FollowedColumn]:
+        """Give the columns that can be read."""
+
+    @property
+    def key(self) -> Sequence[str]:
+        """Name the columns that tell rows apart; empty where none do."""
+
+
+def cursor_candidates(relation: FollowedRelation) -> list[str]:
     """Name the columns that rows can be followed by, the most telling first.
 
     First times of the last change, never null before nullable, then numbers and uuids that rise with each new row, then
@@ -36,16 +71,16 @@ def cursor_candidates(relation: Relation) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def proposed_cursor(relation: Relation) -> str | None:
+def proposed_cursor(relation: FollowedRelation) -> str | None:
     """Choose the never null time of a row's last change, where there is one and a key to merge by."""
     required = [column for column in relation.columns if not column.nullable]
     return next(iter(_times(required, _CHANGED)), None) if relation.key else None
 
 
-def _times(columns: Sequence[Column], name: re.Pattern[str]) -> list[str]:
-    fit = [column for column in columns if pa.types.is_timestamp(column.native.arrow) and name.search(column.name)]
+def _times(columns: Sequence[FollowedColumn], name: re.Pattern[str]) -> list[str]:
+    fit = [column for column in columns if pa.types.is_timestamp(column.arrow) and name.search(column.name)]
     return [column.name for column in sorted(fit, key=lambda column: column.nullable)]
 
 
-def _rises(column: Column) -> bool:
-    return not column.nullable and (column.is_uuid7 or (column.counts_up and pa.types.is_integer(column.native.arrow)))
+def _rises(column: FollowedColumn) -> bool:
+    return not column.nullable and (column.is_uuid7 or (column.counts_up and pa.types.is_integer(column.arrow)))

@@ -30,7 +30,7 @@ class SideBySide(Generic[Item]):
         self._done: queue.Queue[Item | None] = queue.Queue(waiting)
         self._failure: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._work, name=f"postgres {number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._work, name=f"reading {number}", daemon=True) for number in range(threads)
         ]
 
     def items(self) -> Iterator[Item]:

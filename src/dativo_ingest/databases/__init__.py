@@ -1,0 +1,1 @@
+"""What connectors of databases share whatever the database: a layer below them and above the SDK."""

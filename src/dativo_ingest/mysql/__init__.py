@@ -1,0 +1,1 @@
+"""How to get into MySQL and MariaDB: connection, sessions, names, failures."""

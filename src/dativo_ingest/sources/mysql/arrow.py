@@ -1,0 +1,18 @@
+"""Names for Arrow and numpy values; the stubs of pyarrow type each function for one type of array at a time."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+Array: TypeAlias = Any
+"""A `pa.Array` of whose kind the code knows more than the stubs."""
+Mask: TypeAlias = NDArray[np.bool_]
+Octets: TypeAlias = NDArray[np.uint8]
+Positions: TypeAlias = NDArray[np.int64]
+pc: Any = pyarrow.compute
+buffer_of: Any = pa.py_buffer
