@@ -9,10 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as arrow_compute
 
 from dativo_plugin_sdk import DataError, InvalidConfigError, State, StreamSpec
-from dativo_plugin_sdk.cursor import cursor_to_json, higher
+from dativo_plugin_sdk.cursor import cursor_from_json, cursor_to_json, higher
 
 pc: Any = arrow_compute  # pyarrow's stubs do not know all of it
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A value that a run could not read up to, as transactions were open that may have brought rows before it."""
+
+    value: Any
+    waits: frozenset[str]
+    """Once none of these is open, the value is safe."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,9 @@ class CursorState:
 
     column: str
     cursor: Any
-    """As JSON has it: whole numbers and text as they are, all else as text that the database reads back."""
+    """As JSON has it: whole numbers and text as they are, all else as text that the database reads back; None before
+    the first row."""
+    pending: Pending | None = None
 
     @classmethod
     def of(cls, stream: StreamSpec, state: State | None) -> CursorState | None:
@@ -38,7 +49,9 @@ class CursorState:
                 f"stream {stream.name}: this version cannot read the state {state}",
                 hint="update dativo-ingest, or reset the stream's state",
             )
-        found = cls(str(state.get("column")), state["cursor"])
+        left = state.get("pending")
+        pending = None if left is None else Pending(left["value"], frozenset(left["waits"]))
+        found = cls(str(state.get("column")), state["cursor"], pending)
         if found.column != stream.cursor:
             raise InvalidConfigError(
                 f"stream {stream.name}: the state follows {found.column}, the job {stream.cursor}",
@@ -48,7 +61,10 @@ class CursorState:
 
     def to_json(self) -> State:
         """Write the state."""
-        return {"version": _VERSION, "column": self.column, "cursor": self.cursor}
+        state: State = {"version": _VERSION, "column": self.column, "cursor": self.cursor}
+        if self.pending is not None:
+            state["pending"] = {"value": self.pending.value, "waits": sorted(self.pending.waits)}
+        return state
 
 
 def follows_as_arrow(kind: pa.DataType) -> bool:
@@ -62,11 +78,17 @@ class Highest:
     Args:
         column: The cursor's name; batches may lack it.
         kind: Its type.
+        at_least: A value of it as the state has it; what is lower does not count.
+
+    Raises:
+        DataError: ``at_least`` is no value of the type.
     """
 
-    def __init__(self, column: str, kind: pa.DataType) -> None:
+    def __init__(self, column: str, kind: pa.DataType, at_least: Any = None) -> None:
         self._column = column
         self._kind = kind
+        self._least = at_least
+        self._before = cursor_from_json(at_least, kind, column=column)
         self._value: pa.Scalar[Any] | None = None
 
     def see(self, batch: pa.RecordBatch) -> None:
@@ -81,4 +103,6 @@ class Highest:
     @property
     def as_json(self) -> Any:
         """The value as the state has it; None where there was none."""
+        if self._value is None or higher(self._before, self._value) is self._before:
+            return self._least
         return cursor_to_json(self._value)

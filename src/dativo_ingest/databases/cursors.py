@@ -40,6 +40,10 @@ class FollowedColumn(Protocol):
         """Say whether the database itself gives each new row a larger number."""
 
     @property
+    def tells_changes(self) -> bool:
+        """Say whether the database itself sets it to the time of each change of the row."""
+
+    @property
     def is_uuid7(self) -> bool:
         """Say whether its values are uuids that rise with time."""
 
@@ -59,12 +63,12 @@ class FollowedRelation(Protocol):
 def cursor_candidates(relation: FollowedRelation) -> list[str]:
     """Name the columns that rows can be followed by, the most telling first.
 
-    First times of the last change, never null before nullable, then numbers and uuids that rise with each new row, then
-    times of creation; both of the latter miss changes.
+    First times of the last change: those that the database sets itself, then those of a telling name, never null before
+    nullable. Then numbers and uuids that rise with each new row, then times of creation; both of them miss changes.
     """
     columns = relation.columns
     found = [
-        *_times(columns, _CHANGED),
+        *_times_of_change(columns),
         *(column.name for column in columns if _rises(column)),
         *_times(columns, _CREATED),
     ]
@@ -74,7 +78,7 @@ def cursor_candidates(relation: FollowedRelation) -> list[str]:
 def proposed_cursor(relation: FollowedRelation) -> str | None:
     """Choose the never null time of a row's last change, where there is one and a key to merge by."""
     required = [column for column in relation.columns if not column.nullable]
-    return next(iter(_times(required, _CHANGED)), None) if relation.key else None
+    return next(iter(_times_of_change(required)), None) if relation.key else None
 
 
 def _times(columns: Sequence[FollowedColumn], name: re.Pattern[str]) -> list[str]:
@@ -82,5 +86,15 @@ def _times(columns: Sequence[FollowedColumn], name: re.Pattern[str]) -> list[str
     return [column.name for column in sorted(fit, key=lambda column: column.nullable)]
 
 
+def _times_of_change(columns: Sequence[FollowedColumn]) -> list[str]:
+    told = [column for column in columns if column.tells_changes and pa.types.is_timestamp(column.arrow)]
+    return [*(column.name for column in sorted(told, key=lambda column: column.nullable)), *_times(columns, _CHANGED)]
+
+
 def _rises(column: FollowedColumn) -> bool:
-    return not column.nullable and (column.is_uuid7 or (column.counts_up and pa.types.is_integer(column.arrow)))
+    return not column.nullable and (column.is_uuid7 or (column.counts_up and _is_whole(column.arrow)))
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    """Say whether it holds whole numbers alone; those of bigint unsigned take a decimal."""
+    return pa.types.is_integer(kind) or (isinstance(kind, pa.Decimal128Type) and kind.scale == 0)

@@ -11,3 +11,9 @@ def quoted(*names: str) -> str:
 def literal(text: str) -> str:
     """Write a text as a value, for sessions in which a backslash begins an escape, as those of Dativo are."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''").replace("\0", "\\0") + "'"
+
+
+def account(name: str) -> str:
+    """Write an account as GRANT takes it, of what ``CURRENT_USER()`` gives: ``'me'@'%'``."""
+    user, _, host = name.rpartition("@")
+    return f"{literal(user)}@{literal(host)}"

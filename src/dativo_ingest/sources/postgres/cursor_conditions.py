@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session
 from dativo_ingest.sources.postgres.arrow import pc
 from dativo_ingest.sources.postgres.relations import Column
 from dativo_ingest.sources.postgres.selection import Selection, literal
+from dativo_ingest.sources.postgres.uuids import earlier
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
 from dativo_plugin_sdk.cursor import cursor_bound
+
+_FIRST_INFINITE_NUMERIC = 140000
 
 
 def cursor_column(stream: StreamSpec, selection: Selection) -> Column:
@@ -46,3 +53,38 @@ def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
 def beyond(column: Column, cursor: Any) -> str:
     """Ask for rows beyond a value."""
     return f"{quoted(column.name)} > {literal(cursor, column.source_type)}"
+
+
+def going_back(stream: StreamSpec, column: Column, cursor: Any) -> str:
+    """Ask for rows beyond a value, and for those that the stream's ``lookback`` has read again.
+
+    Raises:
+        InvalidConfigError: The column's values are not of a kind from which a ``lookback`` could be taken.
+    """
+    lookback = stream.watermark.lookback
+    if lookback is None:
+        return beyond(column, cursor)
+    kind = column.native.arrow
+    written = literal(cursor, column.source_type)
+    is_number = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or column.source_type.startswith("numeric")
+    if isinstance(lookback, int) and is_number:
+        return f"{quoted(column.name)} > {written} - {lookback}"
+    if isinstance(lookback, timedelta) and column.source_type == "uuid":
+        return f"{quoted(column.name)} >= {literal(earlier(str(cursor), lookback), 'uuid')}"
+    if isinstance(lookback, timedelta) and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        back = f"{written} - interval '{lookback.total_seconds()} seconds'"
+        return f"{quoted(column.name)} >= ({back}){'::date' if pa.types.is_date(kind) else ''}"
+    wanted = "a number, such as 1000" if is_number else "a time, such as 1h"
+    raise InvalidConfigError(
+        f"stream {stream.name}: for the cursor {column.name} ({column.source_type}) lookback is {wanted}"
+    )
+
+
+def below_infinity(session: Session, column: Column) -> list[str]:
+    """Ask for numbers that others are higher than: were ``NaN`` the highest, nothing would be new after it."""
+    if column.source_type in {"real", "double precision"}:
+        return [f"{quoted(column.name)} < 'Infinity'"]
+    if column.source_type.startswith("numeric"):
+        end = "Infinity" if session.info.server_version >= _FIRST_INFINITE_NUMERIC else "NaN"
+        return [f"{quoted(column.name)} < '{end}'"]
+    return []

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from dativo_ingest.databases.cursors import cursor_candidates, proposed_cursor
+from dativo_ingest.databases.descriptions import NAMED, described, listed, not_found
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
 from dativo_ingest.sources.postgres.relations import Relation, readable, relations, with_columns
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DiscoveryResult, InsufficientPermissionsError
-
-_NAMED = 5
-"""How many names a warning lists."""
 
 
 def discover(session: Session, pattern: str | None = None) -> DiscoveryResult:
@@ -32,7 +27,7 @@ def discover(session: Session, pattern: str | None = None) -> DiscoveryResult:
     if pattern is not None and not picked:
         warnings.append(f"nothing matches {pattern!r}: names are schema.table, such as public.orders")
     return DiscoveryResult(
-        [_described(relation) for relation in objects],
+        [described(relation) for relation in objects],
         metadata={
             "database": database,
             "user": user,
@@ -103,38 +98,12 @@ def doubts(relation: Relation, user: str) -> Iterator[str]:
         )
     if relation.hidden_columns:
         yield (
-            f"{relation.title}: {user} may not read the columns {_listed(relation.hidden_columns)}; they are left out"
+            f"{relation.title}: {user} may not read the columns {listed(relation.hidden_columns)}; they are left out"
         )
 
 
 def _doubts(found: Iterable[Relation], user: str) -> list[str]:
     return [text for relation in found for text in doubts(relation, user)]
-
-
-def _described(relation: Relation) -> dict[str, Any]:
-    candidates = cursor_candidates(relation)
-    return {
-        "name": relation.title,
-        "namespace": relation.schema,
-        "type": relation.kind,
-        "description": relation.description,
-        "estimated_rows": relation.rows,
-        "size_bytes": relation.size_bytes,
-        "primary_key": list(relation.key),
-        "cursor_candidates": candidates,
-        "cursor": proposed_cursor(relation),
-        "sync_modes": ["full_refresh", *(["incremental"] if candidates else [])],
-        "columns": [
-            {
-                "name": column.name,
-                "type": column.source_type,
-                "arrow_type": str(column.native.arrow),
-                "nullable": column.nullable,
-                "fidelity": column.fidelity,
-            }
-            for column in relation.columns
-        ],
-    }
 
 
 def _left_out(found: Sequence[Relation], user: str) -> list[str]:
@@ -151,11 +120,11 @@ def _left_out(found: Sequence[Relation], user: str) -> list[str]:
             empty.append(relation.title)
     return [
         *(
-            f"schema {schema} is left out, with {_listed(names)}: {user} may not use it; {_grant_usage(schema, user)}"
+            f"schema {schema} is left out, with {listed(names)}: {user} may not use it; {_grant_usage(schema, user)}"
             for schema, names in without_usage.items()
         ),
         *(
-            f"in schema {schema}, {_listed(names)} left out: {user} may not read"
+            f"in schema {schema}, {listed(names)} left out: {user} may not read"
             f" {'it' if len(names) == 1 else 'them'}; GRANT SELECT ON {_tables(schema, names)} TO {quoted(user)}"
             for schema, names in without_select.items()
         ),
@@ -168,25 +137,16 @@ def _grant_usage(schema: str, user: str) -> str:
 
 
 def _tables(schema: str, names: Sequence[str]) -> str:
-    if len(names) > _NAMED:
+    if len(names) > NAMED:
         return f"ALL TABLES IN SCHEMA {quoted(schema)}"
     return ", ".join(quoted(schema, name) for name in names)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _not_found(session: Session, name: str, elsewhere: Sequence[Relation]) -> DataNotFoundError:
-    there = stream_names(session)
-    close = [each.title for each in elsewhere] or difflib.get_close_matches(name, there, n=3)
-    if close:
-        hint = f"did you mean {' or '.join(close)}?"
-    elif there:
-        hint = "dativo discover lists what there is; names are schema.table, without quotes"
-    else:
-        hint = f"the user {session.info.user} sees no table at all in database {session.info.dbname}"
-    return DataNotFoundError(
-        f"stream {name}: database {session.info.dbname} has no such table or view", details={"stream": name}, hint=hint
+    return not_found(
+        name,
+        database=f"database {session.info.dbname}",
+        user=session.info.user,
+        there=stream_names(session),
+        elsewhere=[each.title for each in elsewhere],
     )

@@ -129,6 +129,11 @@ class Column:
         return self.native.arrow
 
     @property
+    def tells_changes(self) -> bool:
+        """Say no: Postgres sets no column at each change, but by a trigger."""
+        return False
+
+    @property
     def field(self) -> pa.Field[Any]:
         """Give the column as Arrow has it, with what it was in its metadata."""
         made = described(self.name, self.native, self.source_type, nullable=self.nullable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -10,15 +11,18 @@ import psycopg
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
+from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
+from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
 from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
-from dativo_ingest.sources.postgres.following import Following
+from dativo_ingest.sources.postgres.following import Followed, Following
 from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
+from dativo_ingest.sources.postgres.transaction_ids import XMIN, FollowingIds, require_versions
 from dativo_plugin_sdk import (
     DataValidationError,
     DiscoveryResult,
@@ -44,11 +48,13 @@ class Streams:
 
     def __init__(self, parameters: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self._parameters = parameters
+        self._place = place_of(parameters)
         self._written = options
         self._shared: Session | None = None
         self._reading: Reading | None = None
         self._selections: dict[str, Selection] = {}
         self._identity: str | None = None
+        self._stop = threading.Event()
 
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
         """List the tables and views that the user may read."""
@@ -69,7 +75,7 @@ class Streams:
         selection = self._selection(stream)
         relation = selection.relation
         if stream.mode == "incremental":
-            cursor_column(stream, selection)
+            require_followable(self._session(), stream, selection)
             CursorState.of(stream, state)
         whole = relation is not None and not selection.conditions and stream.mode == "full_refresh"
         return [Partition(stream.name, rows=relation.rows if whole and relation is not None else None)]
@@ -83,11 +89,11 @@ class Streams:
         """Know the source by the cluster and the database."""
         if self._identity is None:
             session = self._session()
-            with FAILURES.translated(place_of(self._parameters)):
+            with FAILURES.translated(self._place):
                 try:
                     cluster = value(session, _IDENTIFIER)
                 except psycopg.errors.InsufficientPrivilege:
-                    cluster = place_of(self._parameters)
+                    cluster = self._place
             self._identity = fingerprint(cluster, session.info.dbname)
         return self._identity
 
@@ -101,14 +107,13 @@ class Streams:
         options = options_of(stream, self._written)
         yield from self._note_extra_columns(stream, selection)
         columns = selection.read_as(stream.schema)
-        following = None
+        following: Following | FollowingIds | None = None
         if stream.mode == "incremental":
-            column = cursor_column(stream, selection)
             if stream.cursor_from is not None or stream.cursor_to is not None:
-                selection = selection.where(*range_conditions(stream, column))
+                require_followable(self._session(), stream, selection)
+                selection = selection.where(*range_conditions(stream, cursor_column(stream, selection)))
             else:
-                with FAILURES.translated(stream.name):
-                    following = Following(self._session(), column, selection, columns, CursorState.of(stream, state))
+                following = self._following(stream, selection, columns, CursorState.of(stream, state))
                 yield from (Warned(text) for text in following.warnings)
                 selection = following.selection
         self._reading = Reading(
@@ -124,16 +129,29 @@ class Streams:
                 if following is not None:
                     following.see(rows.batch)
                 yield rows
+        yield from (Warned(text) for text in self._reading.warnings)
         if following is not None and (reached := following.reached()) is not None:
             yield StateChanged(reached)
 
     def close(self) -> None:
         """End what is being read, and let go of connections; may be called twice."""
+        self._stop.set()
         if self._reading is not None:
             self._reading.cancel()
         if self._shared is not None:
             let_go(self._shared)
         self._shared = None
+
+    def _following(
+        self, stream: StreamSpec, selection: Selection, columns: Sequence[ReadColumn], state: CursorState | None
+    ) -> Following | FollowingIds:
+        """Find out what is new, before the image that is read is taken."""
+        session = self._session()
+        with FAILURES.translated(stream.name):
+            if stream.cursor == XMIN:
+                return FollowingIds(session, stream, selection, state, self.fingerprint())
+            column, options = cursor_column(stream, selection), options_of(stream, self._written)
+            return Following(Followed(session, stream, column, selection, options, self._stop), columns, state)
 
     def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
         known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)
@@ -156,4 +174,17 @@ class Streams:
     def _session(self) -> Session:
         if self._shared is None or self._shared.closed:
             self._shared = open_session(self._parameters)
+            self._parameters = same_server(self._shared, self._parameters)
         return self._shared
+
+
+def require_followable(session: Session, stream: StreamSpec, selection: Selection) -> None:
+    """See to it that the stream has what it follows.
+
+    Raises:
+        InvalidConfigError: It has not.
+    """
+    if stream.cursor == XMIN:
+        require_versions(session, stream, selection)
+    else:
+        cursor_column(stream, selection)

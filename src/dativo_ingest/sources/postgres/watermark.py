@@ -1,59 +1,118 @@
-"""How far an incremental run may read without losing rows whose transactions commit later.
+"""How far a run that follows times may read without losing rows whose transactions commit later.
 
-A row's time is usually that of its transaction's beginning, so rows of a transaction that is still open appear later
-with a time that lies before that of rows already read. So a run reads only what is older than every open transaction.
+A row's time is that of its transaction's beginning (``now()``) or a later one, so rows of a transaction that is open
+now may appear later with a time from its beginning on, and no earlier. So a run reads what is older than every open
+transaction. Asked before the image that is read is taken: what begins later has later times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
-from dativo_ingest.postgres.sessions import Session, ask
+from dativo_ingest.databases.open_transactions import OpenTransaction
+from dativo_ingest.postgres.names import quoted
+from dativo_ingest.postgres.sessions import Session, ask, value
+from dativo_ingest.sources.postgres.open_transactions import begun, prepared
 from dativo_ingest.sources.postgres.relations import Column
+from dativo_ingest.sources.postgres.selection import literal
 
-# A transaction takes its time a moment before others can see that it has begun; hence the second.
-_OLDEST = """
-SELECT (least(clock_timestamp() - interval '1 second',
-              (SELECT min(xact_start) FROM pg_catalog.pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid()
-                 AND backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender')),
-              (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = current_database())))::text,
-       pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'), pg_catalog.pg_is_in_recovery()
+# A transaction takes its time a moment before others can see that it has begun, and columns and applications round: to
+# the second at most.
+_MARGIN = timedelta(seconds=1)
+
+# Others' transactions show to their owner, to superusers and to members of pg_read_all_stats.
+_FACTS = """
+SELECT statement_timestamp(), pg_catalog.pg_is_in_recovery(),
+       coalesce(pg_catalog.pg_last_xact_replay_timestamp(), pg_catalog.pg_postmaster_start_time()),
+       pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+"""
+_ZONE = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'"
+# Where clocks are set back within the hour, local times come a second time, and those before that are not over.
+_LOCAL = """
+SELECT (local.at - greatest(interval '1 hour' - (($1::timestamptz + interval '1 hour') AT TIME ZONE $2 - local.at),
+                            interval '0'))::text
+FROM (SELECT $1::timestamptz AT TIME ZONE $2) AS local (at)
 """
 
 
 @dataclass(frozen=True)
 class UpperBound:
-    """What is left for the next run."""
+    """How far to read, as far as that is known at once."""
 
-    before: str | None
-    """Rows of this value of the cursor, as text, or a later one are not read; None where there is no such limit."""
+    before: datetime
+    """What lies before this moment is there for good, once ``waits`` have ended."""
+    holding: tuple[OpenTransaction, ...] = ()
+    """The oldest transaction, which the moment is that of."""
+    waits: tuple[OpenTransaction, ...] = ()
+    """Transactions of which nobody says when they began."""
     warnings: tuple[str, ...] = ()
 
 
-def upper_bound(session: Session, column: Column) -> UpperBound:
+def upper_bound(
+    session: Session, lag: timedelta, *, parts: Sequence[int] | None, readers: Sequence[str] = ()
+) -> UpperBound:
     """Find how far to read; to be asked before the image that is read is taken.
-
-    Only a column of times can be compared with the beginnings of transactions. A time without a zone is taken as UTC.
 
     Args:
         session: A session with no transaction under way.
-        column: The cursor.
+        lag: How much more of the newest rows to leave.
+        parts: The tables that are read; None where nobody knows, as of a view.
+        readers: The ``application_name`` of sessions that never write.
     """
-    kind = column.native.arrow
-    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        return UpperBound(
-            None, (f"cursor {column.name} is no time: rows of transactions that commit out of order may be missed",)
-        )
-    ((oldest, sees_all, is_standby),) = ask(session, _OLDEST)
-    warnings = []
-    if not sees_all:
-        warnings.append(
-            f"{session.info.user} does not see when others' transactions began, so that rows which commit late may be"
-            f" missed; GRANT pg_read_all_stats TO {session.info.user}"
-        )
+    ((now, is_standby, replayed_at, sees_all),) = ask(session, _FACTS)
     if is_standby:
-        warnings.append("a standby does not know the open transactions: rows which commit late may be missed")
-    return UpperBound(oldest, tuple(warnings))
+        told = () if lag else (_STANDBY,)
+        return UpperBound(min(now, replayed_at) - _MARGIN - lag, warnings=told)
+    open_ = begun(session, readers)
+    known = [(each.started_at, each.transaction) for each in open_ if each.started_at is not None]
+    started_at, oldest = min(known, key=lambda each: each[0], default=(now, None))
+    hidden = [each.transaction for each in open_ if each.started_at is None]
+    return UpperBound(
+        min(now, started_at) - _MARGIN - lag,
+        () if oldest is None else (oldest,),
+        (*hidden, *prepared(session, parts)),
+        () if sees_all else (cannot_see(session),),
+    )
+
+
+def cannot_see(session: Session) -> str:
+    """Say which right is missing, and what that costs."""
+    user = session.info.user
+    return (
+        f"{user} does not see when others' transactions began: where some are open, nothing is read before they have"
+        f" ended; GRANT pg_read_all_stats TO {quoted(user)}"
+    )
+
+
+_STANDBY = (
+    "a standby does not know which transactions are open on the primary: rows that commit late may be missed; read the"
+    " primary, follow xmin, or set lag to longer than transactions take"
+)
+
+
+def is_time(column: Column) -> bool:
+    """Say whether the column's values can be compared with the beginnings of transactions."""
+    return pa.types.is_timestamp(column.native.arrow) or pa.types.is_date(column.native.arrow)
+
+
+def moment(session: Session, at: datetime, column: Column, zone: str | None) -> str:
+    """Write a moment as a value of a column of times; all later moments have that value or a later one.
+
+    Args:
+        session: A session with no transaction under way.
+        at: The moment.
+        column: The column.
+        zone: In which zone a column without one is; None for the one that the server is set to.
+    """
+    kind: Any = column.native.arrow
+    text = at.astimezone(UTC).isoformat()
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return literal(text, "timestamptz")
+    local = str(value(session, _LOCAL, text, zone or value(session, _ZONE)))
+    written = literal(local, "timestamp")
+    return f"{written}::date" if pa.types.is_date(kind) else written
