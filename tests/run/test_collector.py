@@ -25,6 +25,7 @@ def test_the_collector_rests_until_it_is_woken() -> None:
 
     assert (before, after) == (False, True)
     assert frozen > 1000
+    assert gc.get_freeze_count() < frozen
 
 
 def test_a_start_that_fails_leaves_no_collector_at_rest() -> None:

@@ -17,15 +17,17 @@ _rests = threading.Event()
 @contextmanager
 def resting() -> Iterator[None]:
     """Let the collector rest until `wake` is called, or to the end of the block; one that is off is left alone."""
-    if gc.isenabled():
-        gc.disable()
-        _rests.set()
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    _rests.set()
     try:
         yield
     finally:
-        if _rests.is_set():
-            _rests.clear()
-            gc.enable()
+        _rests.clear()
+        gc.enable()
+        gc.unfreeze()  # libraries look at the end whether all that they made has gone
 
 
 def wake() -> None:
