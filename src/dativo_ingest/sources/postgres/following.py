@@ -53,8 +53,8 @@ class Followed:
     def __post_init__(self) -> None:
         """Find out which tables are read."""
         relation = self.selection.relation
-        is_table = relation is not None and relation.kind in {"table", "partitioned table"}
-        self.parts = parts_of(self.session, relation.oid) if is_table and relation is not None else None
+        has_parts = relation is not None and relation.has_versions
+        self.parts = parts_of(self.session, relation.oid) if has_parts and relation is not None else None
 
 
 class Following:
@@ -85,9 +85,13 @@ class Following:
         self._new = everything if self._cursor is None else everything.where(beyond(column, self._cursor))
         self.warnings = [*_doubts(followed), *(_without_cursor(followed) if state is None else ())]
         lookback = followed.stream.watermark.lookback
-        again = None if self._cursor is None or lookback is None else going_back(followed.stream, column, self._cursor)
+        before = self._cursor
         limit = self._limit(columns)
-        self.selection = (self._new if again is None else everything.where(again)).where(limit)
+        if before is None or lookback is None:
+            self.selection = self._new.where(limit or "false")
+        else:
+            again = going_back(followed.stream, column, before)
+            self.selection = everything.where(again, limit or f"NOT {beyond(column, before)}")
 
     def see(self, batch: pa.RecordBatch) -> None:
         """Take note of rows that were read."""
@@ -102,15 +106,15 @@ class Following:
             return None
         return CursorState(self._column.name, cursor, self._pending).to_json()
 
-    def _limit(self, columns: Sequence[ReadColumn]) -> str:
-        """Find how far to read, and write it as a condition."""
+    def _limit(self, columns: Sequence[ReadColumn]) -> str | None:
+        """Find how far to read, and write it as a condition; None where nothing new can be read."""
         column = self._column
         if is_time(column):
             return self._before(self._settled_moment(), columns)
         highest = _highest(self._followed.session, column, self._new)
         if highest is None:
             self._pending = None if self._state is None else self._state.pending
-            return "false"
+            return None
         if column.source_type == "uuid" and (
             column.is_uuid7 or follows_time(self._followed.stream.name, column.name, highest)
         ):
@@ -122,15 +126,15 @@ class Following:
             )
         bound = self._settled_value(highest)
         if bound is None:
-            return "false"
+            return None
         self._cursor = bound
         return f"{quoted(column.name)} <= {literal(bound, column.source_type)}"
 
-    def _before(self, end: str | None, columns: Sequence[ReadColumn]) -> str:
+    def _before(self, end: str | None, columns: Sequence[ReadColumn]) -> str | None:
         """Ask for what is before a value, and see to it that the highest of that will be known."""
         column = self._column
         if end is None:
-            return "false"
+            return None
         limit = f"{quoted(column.name)} < {end}"
         as_arrow = any(each.name == column.name and not each.as_text for each in columns)
         if as_arrow and follows_as_arrow(column.native.arrow):

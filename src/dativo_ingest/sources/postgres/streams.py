@@ -19,9 +19,10 @@ from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.following import Followed, Following
 from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
+from dativo_ingest.sources.postgres.relations import XMIN
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
-from dativo_ingest.sources.postgres.transaction_ids import XMIN, FollowingIds, require_versions
+from dativo_ingest.sources.postgres.transaction_ids import FollowingIds, require_versions
 from dativo_plugin_sdk import (
     DataValidationError,
     DiscoveryResult,
