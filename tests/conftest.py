@@ -22,9 +22,22 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres_18() -> Iterator[Postgres]:
     """Give this test worker's own Postgres server, started by the first test that asks for it."""
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_18: Postgres) -> Postgres:
+    """Give the server of the newest release."""
+    return postgres_18
+
+
+@pytest.fixture(scope="session")
+def postgres_15() -> Iterator[Postgres]:
+    """Give this test worker's own server of the oldest release that is promised to work, with PostGIS."""
+    with running_postgres(release=15) as server:
         yield server
 
 

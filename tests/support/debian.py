@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 _TOOLS = Path(__file__).parents[2] / ".tools" / "debian"
 _FETCH_S = 240
+_MOST_CHARACTERS = 100
 
 
 def unpacked(*packages: str) -> Path:
@@ -25,7 +27,9 @@ def unpacked(*packages: str) -> Path:
     Raises:
         RuntimeError: apt does not get them; the message has what it said.
     """
-    folder = _TOOLS / "_".join(packages)
+    wanted = "_".join(packages)
+    digest = hashlib.sha256(wanted.encode()).hexdigest()[:16]
+    folder = _TOOLS / (wanted if len(wanted) < _MOST_CHARACTERS else f"{packages[0]}_{digest}")
     with _locked():
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=_TOOLS) as place:

@@ -135,7 +135,8 @@ def running(*, binlog: bool = False, **settings: str) -> Iterator[MariaDB]:
         software = _software(folder)
         data = folder / "data"
         data.mkdir(mode=0o700)
-        give_away(folder, data)
+        (folder / "tmp").mkdir()
+        give_away(folder, data, folder / "tmp")
         own = {name.replace("_", "-"): value for name, value in settings.items()}
         flags = _flags({**_SETTINGS, **(_BINLOG if binlog else _NO_BINLOG), **_places(server, software), **own})
         _initialise(software, data, flags)
@@ -188,6 +189,7 @@ def _software(folder: Path) -> _Software:
 def _places(server: MariaDB, software: _Software) -> dict[str, str]:
     return {
         "datadir": str(server.folder / "data"),
+        "tmpdir": str(server.folder / "tmp"),  # a server that starts clears its own of other servers' files
         "socket": str(server.socket),
         "pid-file": str(server.folder / "mariadb.pid"),
         "lc-messages-dir": str(software.share),

@@ -28,6 +28,7 @@ MADE = (
     "CREATE TYPE float_range AS RANGE (subtype = float8, subtype_diff = float8mi)",
 )
 EXTENSIONS = ("citext", "hstore", "ltree", "cube", "seg", "isn", "intarray")
+POSTGIS_UNTIL = 15
 STRINGS = (
     "''",
     "' '",
@@ -49,6 +50,8 @@ class Kind:
     values: Sequence[str]
     since: int = 0
     """The first version of Postgres that has it."""
+    until: int = 99
+    """The last version whose server in the tests has it: the wheel is built without XML and PostGIS."""
 
 
 ZOO: dict[str, Kind] = {
@@ -101,7 +104,24 @@ ZOO: dict[str, Kind] = {
         [r"""$${"b": "é\"", "a": 1e2}$$""", "'null'", "'1e400'", "'{}'", "'\"\"'", "to_jsonb(repeat('x', 9000))"],
     ),
     "jsonpath_": Kind("jsonpath", ["'$.a[*] ? (@ > 1)'", "'strict $.\"b c\"'"]),
-    "xml_": Kind("xml", []),  # the wheel of the tests is built without
+    "xml_": Kind(
+        "xml", ["'<a b=\"1\">&amp; ä</a>'", "'text only'", "'<?xml version=\"1.0\"?><x/>'"], until=POSTGIS_UNTIL
+    ),
+    "xmls": Kind("xml[]", ["ARRAY['<a/>'::xml, NULL]"], until=POSTGIS_UNTIL),
+    "geometry_": Kind(
+        "geometry",
+        [
+            "ST_GeomFromText('POINT ZM (1 2 3 4)', 4326)",
+            "ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))')",
+            "ST_GeomFromText('POINT EMPTY')",
+        ],
+        until=POSTGIS_UNTIL,
+    ),
+    "geometry_of_type": Kind(
+        "geometry(LineString, 3857)", ["ST_GeomFromText('LINESTRING(0 0, 1e300 -1)', 3857)"], until=POSTGIS_UNTIL
+    ),
+    "geography_": Kind("geography(Point)", ["'POINT(-71.06 42.36)'"], until=POSTGIS_UNTIL),
+    "geometries": Kind("geometry[]", ["ARRAY[ST_Point(1, 2), NULL]"], until=POSTGIS_UNTIL),
     "bytea_": Kind(
         "bytea", ["''", r"'\x00ff0a5c09'", "decode(repeat('00', 3), 'hex')", "decode(repeat('c3a4', 4000), 'hex')"]
     ),
@@ -258,15 +278,16 @@ ZOO: dict[str, Kind] = {
 
 def columns(version: int) -> dict[str, Kind]:
     """Give the kinds that a version of Postgres has."""
-    return {name: kind for name, kind in ZOO.items() if version >= kind.since}
+    return {name: kind for name, kind in ZOO.items() if kind.since <= version <= kind.until}
 
 
 def statements(version: int, *, table: str = "zoo") -> list[str]:
     """Write what makes the zoo: as many rows as the longest column has values, and one of nulls."""
     kinds = columns(version)
     rows = max(len(kind.values) for kind in kinds.values()) + 1
+    extensions = [*EXTENSIONS, *(["postgis"] if version <= POSTGIS_UNTIL else [])]
     made = [
-        *(f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public" for name in EXTENSIONS),
+        *(f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public" for name in extensions),
         *MADE,
         f"CREATE TABLE {table} (number int, {', '.join(f'{name} {kind.sql}' for name, kind in kinds.items())})",
     ]

@@ -144,6 +144,14 @@ class StreamReader(ABC):
             DataNotFoundError: There is no such stream.
         """
 
+    def source_schema(self, stream: StreamSpec) -> pa.Schema | None:  # noqa: ARG002
+        """Give the columns as the source declares them, whatever a contract makes of them.
+
+        The metadata of a field says which type the column has there, ``dativo.source_type``, and how well that comes
+        over, ``dativo.fidelity``. None where the source declares no types, which is the default.
+        """
+        return None
+
     @abstractmethod
     def read(self, stream: StreamSpec, partition: Partition, state: State | None) -> Iterator[Message]:
         """Read one partition from ``state`` on; memory stays bounded by ``stream.batch_bytes``."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from dativo_ingest.contracts import arrow_types
 from dativo_ingest.contracts.arrow_types import Field, UnknownTypeError
 from dativo_ingest.contracts.document import ContractDocument, read_contract
+from dativo_ingest.contracts.lossy import refuse_losses, with_losses
 from dativo_ingest.job.problems import Loc, Problem
 from dativo_plugin_sdk import InvalidConfigError, parse
 
@@ -55,7 +56,7 @@ def load_contract(path: Path | str, *, stream: str, table: str) -> Contract:
     properties = chosen.get("properties") or []
     if not properties:
         raise document.error(loc, "no properties: a contract names at least one column")
-    fields = [_field(document, item, (*loc, "properties", index)) for index, item in enumerate(properties)]
+    fields = [_column(document, item, (*loc, "properties", index)) for index, item in enumerate(properties)]
     _check_names(document, fields, (*loc, "properties"))
     return Contract(
         id=str(document.data["id"]),
@@ -159,6 +160,17 @@ def _marked(properties: Sequence[Mapping[str, Any]], flag: str, position: str) -
     return tuple(item["name"] for _, item in sorted(chosen, key=place))
 
 
+def _column(document: ContractDocument, item: Mapping[str, Any], loc: Loc) -> Field:
+    """Give the field of a column, with what it may lose."""
+    return with_losses(document, item, loc, _field(document, item, loc))
+
+
+def _part(document: ContractDocument, item: Mapping[str, Any], loc: Loc, name: str | None = None) -> Field:
+    """Give the field of what is inside of a column."""
+    refuse_losses(document, item, loc)
+    return _field(document, item, loc, name=name)
+
+
 def _field(document: ContractDocument, item: Mapping[str, Any], loc: Loc, *, name: str | None = None) -> Field:
     """Give the field of a property; of an item or a map's part, which have no name, under ``name``."""
     called = name or item.get("name")
@@ -220,16 +232,16 @@ def _has_parts(item: Mapping[str, Any]) -> bool:
 def _with_parts(document: ContractDocument, item: Mapping[str, Any], loc: Loc, logical: object) -> pa.DataType:
     """Give the type of an array, object or map that spells out its parts."""
     if logical == "array" and item.get("items"):
-        return pa.list_(_field(document, item["items"], (*loc, "items"), name="item"))
+        return pa.list_(_part(document, item["items"], (*loc, "items"), "item"))
     if logical == "object" and item.get("properties"):
         inner = (*loc, "properties")
-        fields = [_field(document, each, (*inner, index)) for index, each in enumerate(item["properties"])]
+        fields = [_part(document, each, (*inner, index)) for index, each in enumerate(item["properties"])]
         _check_names(document, fields, inner)
         return pa.struct(fields)
     parts = item.get("map") or {}
     if logical == "map" and parts.get("key") and parts.get("value"):
-        key = _field(document, parts["key"], (*loc, "map", "key"), name="key")
-        return arrow_types.map_type(key, _field(document, parts["value"], (*loc, "map", "value"), name="value"))
+        key = _part(document, parts["key"], (*loc, "map", "key"), "key")
+        return arrow_types.map_type(key, _part(document, parts["value"], (*loc, "map", "value"), "value"))
     raise UnknownTypeError(_NEEDS.get(str(logical), "an object has properties, neither items nor a map"))
 
 

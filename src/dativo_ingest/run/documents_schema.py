@@ -146,13 +146,35 @@ _STREAM = _object(
             "description": "null where nothing was committed.",
         },
         "state": _object({"before": _OBJECT_OR_NULL, "after": _OBJECT_OR_NULL}),
+        "columns": {
+            **_list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "source_type": {**_TEXT_OR_NULL, "description": "null where the source declares no types."},
+                        "arrow_type": _TEXT,
+                        "fidelity": {
+                            **_TEXT_OR_NULL,
+                            "description": "exact, widened, text, json; contract where the contract says another type.",
+                        },
+                        "lost": {
+                            "type": "object",
+                            "additionalProperties": _COUNT,
+                            "description": "Values that were given up, by the way that the contract allows.",
+                        },
+                    }
+                )
+            ),
+            "description": "Empty where the stream never came to know its columns.",
+        },
         "schema_changes": _list(_TEXT),
         "maintenance": {
             **_list(_object({"table": _TEXT, "action": {"enum": ["compact", "expire"]}, "result": _ANY_OBJECT})),
             "description": "What was done for the table after the commit; results as dativo table --json has them.",
         },
         "error": _ERROR_OR_NULL,
-    }
+    },
+    optional=("columns",),
 )
 
 REPORT: dict[str, Any] = _document(

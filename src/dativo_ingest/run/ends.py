@@ -60,7 +60,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
         connection=job.source.connection,
         credentials=job.source.credentials,
         objects=list(job.streams),
-        engine={"options": job.source.options},
+        engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
     with _foreign_output(connector):
@@ -81,7 +81,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
         type=job.target.connector,
         connection=job.target.connection,
         credentials=job.target.credentials,
-        engine={"options": job.target.options},
+        engine={"options": job.target.options, "job": job.name},
         options=job.target.options,
     )
     states = SqliteStateStore(state_file(loaded.folder))

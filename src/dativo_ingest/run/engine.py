@@ -13,6 +13,7 @@ from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.job.model import Maintenance
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
+from dativo_ingest.run.columns import with_source_types
 from dativo_ingest.run.ends import (
     Source,
     Target,
@@ -223,6 +224,7 @@ class _Attempt:
         self.stage = "schema"
         contract = contract_of(plan)
         schema = contract.schema if contract else self.source.reader.schema(spec)
+        schema = with_source_types(schema, self.source.reader.source_schema(spec))
 
         self.stage = "run"
         key = self.run.lease_key(plan)

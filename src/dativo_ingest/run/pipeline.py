@@ -10,6 +10,7 @@ before the one commit at the end, so a failure, an interruption or a kill at any
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, Tab
 _SMALL_BYTES = 2**20  # batches below this are put together: a page of an API is no batch worth a row group
 _GRACE_S = 10.0  # for a reader to notice that nobody listens any more
 _MOST_WARNINGS = 50  # of a stream; the rest are counted
+_LOST = {"round": "were rounded", "clamp": "were clamped", "null": "did not fit and are null"}
 _MESSAGE_BYTES = 256  # what a message without rows counts as in the channel
 
 
@@ -77,6 +79,10 @@ class StreamOutcome:
     schema_changes: Sequence[str] = ()
     care: list[dict[str, Any]] = field(default_factory=list)
     """What was done for the table after the commit: ``table``, ``action`` and ``result`` of each."""
+    schema: pa.Schema | None = None
+    """What the rows conform to; None where the stream never came to know."""
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many values of a column were given up, in a way that the contract allows."""
     unsaid: int = 0
     """Warnings beyond those that are kept."""
     _warnings: dict[str, None] = field(default_factory=dict)
@@ -139,6 +145,7 @@ class StreamRun:
         assert self.spec.schema is not None  # noqa: S101  the engine finds it before it builds a StreamRun
         self._landing = Landing(self.plan, self.spec.schema, run_id=self.run_id, loaded_at=self._started_at)
         self.spec = replace(self.spec, schema=self._landing.reads)
+        self.outcome.schema = self._landing.rows
 
     def run(self, partitions: Sequence[Partition]) -> None:
         """Carry the stream and commit it.
@@ -160,6 +167,8 @@ class StreamRun:
                 if self.limit is not None and self.totals.read >= self.limit:
                     break
             self._write(self._merger.flush())
+            for (column, way), count in self.outcome.lost.items():
+                self._warn_once(f"{column}: {count:,} value(s) {_LOST[way]}, as the contract allows")
             self._judge()
             self._raise_if_stopped()
             if self.table is not None and self._has_news():
@@ -246,6 +255,7 @@ class StreamRun:
             self._note_extra(conformed.extra)
         if conformed.forgiven and self.plan.keeps_deleted:
             self._warn_once(f"values of deleted rows that do not fit are null: {', '.join(conformed.forgiven)}")
+        self.outcome.lost.update(conformed.lost)
         if conformed.rejected is not None:
             self._reject(conformed.rejected)
         if conformed.batch.num_rows:

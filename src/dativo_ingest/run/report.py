@@ -8,6 +8,7 @@ from typing import Any
 
 import dativo_ingest
 from dativo_ingest.run import exit_codes
+from dativo_ingest.run.columns import columns_document
 from dativo_ingest.run.pipeline import StreamOutcome
 from dativo_ingest.run.plan import StreamPlan
 
@@ -51,6 +52,7 @@ def stream_document(
             "before": outcome.before.state if outcome else None,
             "after": outcome.after if outcome and receipt else (outcome.before.state if outcome else None),
         },
+        "columns": columns_document(outcome.schema, outcome.lost) if outcome and outcome.schema is not None else [],
         "schema_changes": list(outcome.schema_changes) if outcome and receipt else [],
         "maintenance": list(outcome.care) if outcome else [],
         "error": error,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field as dataclass_field, replace
 
 import pyarrow as pa
 
@@ -11,6 +11,7 @@ from dativo_ingest.steps.arrow import Array, Field, pc
 from dativo_ingest.steps.casting import beyond_type, cast_lossless, extra_fields, is_json, nested_nulls
 from dativo_ingest.steps.changes import with_ops
 from dativo_ingest.steps.json_text import json_texts, rows_json
+from dativo_ingest.steps.lossy import give_up, lossy
 from dativo_ingest.steps.masks import either, found, null_where
 from dativo_ingest.steps.row_ops import OPS, RowOps
 from dativo_plugin_sdk import REJECTED_SCHEMA, DataValidationError, Rows
@@ -32,6 +33,8 @@ class Conformed:
     """Columns of the batch that the schema has no place for, also inside structs (``address.zip``); left out."""
     forgiven: tuple[str, ...] = ()
     """Columns in which a deleted row has a value that does not fit; it is null."""
+    lost: Mapping[tuple[str, str], int] = dataclass_field(default_factory=dict)
+    """How many values of a column were given up in a way that its contract allows (`dativo_ingest.steps.lossy`)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def conform(rows: Rows, schema: pa.Schema, ops: RowOps | None = None, keys: Sequ
     Columns are found by name, case matters. A column that has its type already, and no null where none may be, is
     passed on as it is, without a copy; others are cast by `cast_lossless`. A row with a value that does not fit is
     rejected by rule ``type``, one with a null in a column that must not be null by rule ``required``; the line names
-    the first such column in the schema's order.
+    the first such column in the schema's order. Where the schema lets a column lose something, values that do not fit
+    are made to.
 
     Args:
         rows: The batch.
@@ -80,6 +84,7 @@ def conform(rows: Rows, schema: pa.Schema, ops: RowOps | None = None, keys: Sequ
     columns: list[Array] = []
     faults: list[_Fault] = []
     forgiven: list[str] = []
+    lost: dict[tuple[str, str], int] = {}
     if ops is not None and ops.unknown is not None:
         faults.append(_Fault(ops.column, "op", ops.unknown, ops.given, f"one of {', '.join(OPS)}"))
     for index, field in zip(found_at, schema, strict=True):
@@ -87,7 +92,7 @@ def conform(rows: Rows, schema: pa.Schema, ops: RowOps | None = None, keys: Sequ
             columns.append(pa.nulls(batch.num_rows, field.type))
             continue
         at_fault: list[_Fault] = []
-        column = _column(batch.column(index), field, at_fault, extra)
+        column = _column(batch.column(index), field, at_fault, extra, lost)
         excused = ops.excused(of_key=field.name in keys) if ops is not None else None
         if excused is not None:
             column = _forgive(column, at_fault, excused, forgiven)
@@ -100,9 +105,9 @@ def conform(rows: Rows, schema: pa.Schema, ops: RowOps | None = None, keys: Sequ
     for fault in faults:
         bad = either(bad, fault.bad)
     if bad is None:
-        return Conformed(conformed, None, missing, tuple(extra), tuple(forgiven))
+        return Conformed(conformed, None, missing, tuple(extra), tuple(forgiven), lost)
     rejected = _rejected(rows, bad, faults)
-    return Conformed(conformed.filter(pc.invert(bad)), rejected, missing, tuple(extra), tuple(forgiven))
+    return Conformed(conformed.filter(pc.invert(bad)), rejected, missing, tuple(extra), tuple(forgiven), lost)
 
 
 def _match(
@@ -141,14 +146,19 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 50} more" if len(names) > 50 else shown  # noqa: PLR2004  a screenful
 
 
-def _column(array: Array, field: Field, faults: list[_Fault], extra: list[str]) -> Array:
-    """Give the column of the right type, and note what is wrong with it."""
+def _column(
+    array: Array, field: Field, faults: list[_Fault], extra: list[str], lost: dict[tuple[str, str], int]
+) -> Array:
+    """Give the column of the right type, and note what is wrong with it and what it lost."""
     original = array
     if array.type == field.type:
         wrong = beyond_type(array)
     else:
         extra += extra_fields(array.type, field.type, field.name)
         array, wrong = cast_lossless(array, field.type, as_json=is_json(field))
+    if wrong is not None and (allowed := lossy(field)):
+        array, wrong, given_up = give_up(original, array, wrong, allowed)
+        lost |= {(field.name, way): count for way, count in given_up.items()}
     if wrong is not None:
         faults.append(_Fault(field.name, "type", wrong, original, str(field.type)))
     if not field.nullable and original.null_count:

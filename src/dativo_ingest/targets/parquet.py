@@ -183,7 +183,7 @@ class ParquetTableWriter(TableWriter):
         base = parquet_manifest.latest(self._storage)
         merged, changes = evolve_schema(base.schema, schema, name=self._spec.name)
         file_format = FileFormat(
-            merged,
+            _described(merged, schema),
             compression=self._options.compression,
             target_bytes=int(self._options.target_file_mb * 2**20),
             sort_by=parse_sort_order(self._options.sort_by, merged),
@@ -415,6 +415,12 @@ def _lake(connection: Mapping[str, Any], credentials: Mapping[str, Any]) -> Lake
     if parsed.endpoint or parsed.region:
         raise InvalidConfigError("target.connection: endpoint and region are for a path that begins with s3://")
     return LocalLake(Path(rest if separator else parsed.path))
+
+
+def _described(table: pa.Schema, incoming: pa.Schema) -> pa.Schema:
+    """Give the table's columns with what is known of those that come in: description, source type."""
+    known: dict[str, Any] = {field.name: field.metadata or {} for field in incoming}
+    return pa.schema([field.with_metadata(known.get(field.name, {})) for field in table])
 
 
 def _options(given: Any, *, where: str) -> ParquetOptions:

@@ -15,6 +15,20 @@ from dativo_ingest.sources.postgres import PostgresReader
 from dativo_plugin_sdk import Message, Rejected, Rows, SourceConfig, State, StateChanged, StreamSpec, Warned
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked for it with the oldest release that is promised to work, too."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "postgres" in metafunc.fixturenames and "each_postgres" in marks and "newest_postgres" not in marks:
+        metafunc.parametrize("postgres", [18, 15], indirect=True, ids=["postgres18", "postgres15"])
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest) -> Postgres:
+    """Give the server of a release: both stay for as long as the worker."""
+    server: Postgres = request.getfixturevalue("postgres_15" if getattr(request, "param", 18) == 15 else "postgres_18")
+    return server
+
+
 @dataclass
 class Found:
     """What reading a stream gave."""
@@ -93,12 +107,22 @@ def read_with(
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[Database]:
     """Give a schema that goes with the test."""
-    made = Database(postgres, f"source_{uuid.uuid4().hex[:12]}")
-    postgres.ask(f"CREATE SCHEMA {made.name}")
+    yield from _database(postgres)
+
+
+@pytest.fixture
+def database_15(postgres_15: Postgres) -> Iterator[Database]:
+    """Give a schema of the server that has PostGIS."""
+    yield from _database(postgres_15)
+
+
+def _database(server: Postgres) -> Iterator[Database]:
+    made = Database(server, f"source_{uuid.uuid4().hex[:12]}")
+    server.ask(f"CREATE SCHEMA {made.name}")
     yield made
     for reader in made.readers:
         reader.close()
-    postgres.ask(f"DROP SCHEMA {made.name} CASCADE")
+    server.ask(f"DROP SCHEMA {made.name} CASCADE")
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from dativo_ingest.postgres.sessions import connect
 from dativo_ingest.sources.postgres.discovery import discover, find, stream_names
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, InsufficientPermissionsError
 
+pytestmark = pytest.mark.each_postgres
+
 READER = "catalog_reader"
 
 
@@ -150,6 +152,7 @@ def test_the_key_is_the_primary_one_or_unique_and_never_null(make, look, definit
     assert look()[0]["keyed"]["primary_key"] == key
 
 
+@pytest.mark.newest_postgres
 def test_partial_and_expression_indexes_and_unchecked_constraints_are_no_keys(make, look):
     make(
         "CREATE TABLE partial (id int NOT NULL, gone bool)",
@@ -174,6 +177,7 @@ def test_partial_and_expression_indexes_and_unchecked_constraints_are_no_keys(ma
     assert found["unchecked"]["columns"][0]["nullable"] is True
 
 
+@pytest.mark.newest_postgres
 def test_cursors_are_times_of_change_then_what_rises_then_times_of_creation(make, look):
     make(
         "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, created_at timestamptz NOT NULL,"
@@ -220,7 +224,7 @@ def test_rows_and_bytes_are_estimated_also_before_the_first_analyze(make, look):
 
 
 def test_a_table_that_is_locked_holds_nobody_up(make, look, postgres, schema):
-    make("CREATE TABLE held (id uuid DEFAULT uuidv7() NOT NULL)")
+    make("CREATE TABLE held (id uuid DEFAULT gen_random_uuid() NOT NULL)")
 
     with postgres.connect(autocommit=False) as other:
         other.execute(f"LOCK TABLE {schema}.held IN ACCESS EXCLUSIVE MODE")
@@ -357,6 +361,7 @@ def test_a_stream_that_may_not_be_read_says_which_grant_is_missing(make, postgre
     assert "GRANT SELECT ON" in str(select.value.hint)
 
 
+@pytest.mark.newest_postgres
 def test_three_thousand_tables_take_a_handful_of_queries(make, postgres, schema):
     work = "FOR i IN 1..3000 LOOP EXECUTE format({}, i); IF i % 500 = 0 THEN COMMIT; END IF; END LOOP"
     columns = "(id bigint, name text, amount numeric(10,2), at timestamptz)"

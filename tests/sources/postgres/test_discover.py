@@ -14,6 +14,8 @@ from dativo_ingest.cli.program import dativo as program
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.run.documents_schema import DISCOVER
 
+pytestmark = pytest.mark.each_postgres
+
 NAMES = ['He said "no"', "with space", "select", "Ünïcode 表", "a'b", "[1]*"]
 
 

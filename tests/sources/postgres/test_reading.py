@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dativo_ingest.sources.postgres import page_ranges, reading
+from dativo_ingest.sources.postgres import ranges, reading
 from dativo_ingest.sources.postgres.copy_stream import StoppedError, carries_plain_bytes, copied
 from dativo_ingest.sources.postgres.page_ranges import conditions, cuts
 from dativo_plugin_sdk import (
@@ -29,11 +29,13 @@ WIDE = (
     " FROM generate_series(1, 30000) g"
 )
 
+pytestmark = pytest.mark.each_postgres
+
 
 @pytest.fixture
 def small_ranges(monkeypatch) -> None:
     """Cut tables of a few pages, too."""
-    monkeypatch.setattr(page_ranges, "_LEAST_BYTES", 8192 * 4)
+    monkeypatch.setattr(ranges, "_LEAST_BYTES", 8192 * 4)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,7 @@ def test_a_table_of_1600_columns_is_read(database) -> None:
     assert batch.column(1599).to_pylist() == [1, 2, 3]
 
 
+@pytest.mark.newest_postgres
 def test_cells_larger_than_any_block_are_read(database) -> None:
     database.run(
         "CREATE TABLE large (id int, document jsonb, octets bytea)",

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tls_front import tls_front
 
 from dativo_ingest.cli.program import dativo as program
-from dativo_ingest.sources.postgres import page_ranges
+from dativo_ingest.sources.postgres import ranges
 from dativo_ingest.sources.postgres.copy_stream import carries_plain_bytes
 from dativo_ingest.sources.postgres.snapshots import open_session
 
@@ -100,7 +100,7 @@ def test_a_zoo_of_types_lands_as_it_was(database, dativo, tmp_path, kind) -> Non
 
 
 def test_streams_after_one_that_was_cut_short_are_read_whole(database, dativo, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(page_ranges, "_LEAST_BYTES", 8192 * 4)
+    monkeypatch.setattr(ranges, "_LEAST_BYTES", 8192 * 4)
     for name in ("first", "second"):
         database.run(
             f"CREATE TABLE {name} (id int, filler text)",

@@ -17,7 +17,9 @@ timestamp, timestamptz                     timestamp in µs       infinity, and 
 time                                       time64 in µs          24:00
 a domain                                   as what it is made    as what it is made of
                                            of
-an array                                   list                  those of the element, and arrays of arrays
+an array                                   list                  those of the element, arrays of arrays, and those
+                                                                 that do not count from 1
+an array declared with more dimensions     string, marked JSON   none
 a composite, and arrays of them            string, marked JSON   none
 everything else                            string                none
 =========================================  ====================  =====================================================
@@ -100,12 +102,18 @@ class NativeType:
     is_json: bool = False
     element: NativeType | None = None
     """Of an array that becomes a list."""
+    is_hex: bool = False
+    """Whether its text is bytes in hexadecimal digits: PostGIS's are."""
 
 
 Catalog: TypeAlias = Mapping[int, CatalogType]
 
 _TEXT = NativeType(pa.string(), "text")
 _JSON = NativeType(pa.string(), "json", "pg_catalog.to_json({0})", is_json=True)
+_OF_EXTENSIONS = {
+    "citext": replace(_TEXT, fidelity="exact"),
+    **dict.fromkeys(("geometry", "geography"), replace(_TEXT, is_hex=True)),
+}
 # JSON's arrays have no bounds either: an array that does not count from 1 is a text in JSON, as Postgres writes it.
 _LOWER = ", ".join(f"pg_catalog.array_lower({{0}}, {dimension})" for dimension in range(1, 7))
 _JSON_ARRAY = replace(
@@ -167,7 +175,7 @@ def native_type(  # noqa: PLR0911  one line for each kind of type
     if found.element:
         return _array(found, native_type(found.element, modifier, types, cents=cents), dimensions)
     if not found.is_builtin:
-        return replace(_TEXT, fidelity="exact") if found.name == "citext" else _TEXT
+        return _OF_EXTENSIONS.get(found.name, _TEXT)
     if found.name == "numeric":
         return _numeric(modifier)
     if found.name == "money":
@@ -183,6 +191,13 @@ def as_json(native: NativeType) -> NativeType:
     if native.is_json:
         return native
     return _JSON_ARRAY if native.element is not None else _JSON
+
+
+def as_bytes(native: NativeType) -> NativeType:
+    """Give the type for a column that is wanted as bytes."""
+    if not native.is_hex:
+        return native
+    return NativeType(pa.binary(), native.fidelity, "pg_catalog.decode(({0})::text, 'hex')")
 
 
 def described(name: str, native: NativeType, source_type: str, *, nullable: bool) -> pa.Field[Any]:

@@ -45,7 +45,7 @@ class PostgresReader(StreamReader):
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
-        self._access = parse_access(config.connection, config.credentials, end="source")
+        self._access = parse_access(config.connection, config.credentials, end="source", job=config.engine.get("job"))
         parse(PostgresSourceOptions, config.options, where="source.options")
         self._opened: Streams | None = None
         self._checks: list[Checks] = []
@@ -77,6 +77,10 @@ class PostgresReader(StreamReader):
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
         return self._streams.schema(stream)
+
+    def source_schema(self, stream: StreamSpec) -> pa.Schema:
+        """Give the columns of the types that keep every value: what `schema` gives."""
+        return self.schema(stream)
 
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:
         """Give one: sessions that read side by side share one image of the database, inside of `read`."""

@@ -13,7 +13,7 @@ from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.discovery import find
-from dativo_ingest.sources.postgres.native_types import as_json, catalog_types, money_decimals, native_type
+from dativo_ingest.sources.postgres.native_types import as_bytes, as_json, catalog_types, money_decimals, native_type
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Column, Relation
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
@@ -132,6 +132,8 @@ def _read_as(column: Column, wanted: pa.Field[Any] | None) -> ReadColumn:
         return ReadColumn(column.name, native)
     if _is_wider(wanted.type, native.arrow):
         return ReadColumn(column.name, replace(native, arrow=wanted.type))
+    if pa.types.is_binary(wanted.type):
+        return ReadColumn(column.name, as_bytes(native))
     metadata = wanted.metadata or {}
     if not (pa.types.is_string(wanted.type) or pa.types.is_large_string(wanted.type)):
         return ReadColumn(column.name, native, drop_bounds=b"bounds" in metadata.get(_LOSSY, b"").split(b","))

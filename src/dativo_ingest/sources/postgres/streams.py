@@ -11,6 +11,7 @@ import psycopg
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
+from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
@@ -48,6 +49,7 @@ class Streams:
 
     def __init__(self, parameters: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self._parameters = parameters
+        self._place = place_of(parameters)
         self._written = options
         self._shared: Session | None = None
         self._reading: Reading | None = None
@@ -88,11 +90,11 @@ class Streams:
         """Know the source by the cluster and the database."""
         if self._identity is None:
             session = self._session()
-            with FAILURES.translated(place_of(self._parameters)):
+            with FAILURES.translated(self._place):
                 try:
                     cluster = value(session, _IDENTIFIER)
                 except psycopg.errors.InsufficientPrivilege:
-                    cluster = place_of(self._parameters)
+                    cluster = self._place
             self._identity = fingerprint(cluster, session.info.dbname)
         return self._identity
 
@@ -128,6 +130,7 @@ class Streams:
                 if following is not None:
                     following.see(rows.batch)
                 yield rows
+        yield from (Warned(text) for text in self._reading.warnings)
         if following is not None and (reached := following.reached()) is not None:
             yield StateChanged(reached)
 
@@ -172,6 +175,7 @@ class Streams:
     def _session(self) -> Session:
         if self._shared is None or self._shared.closed:
             self._shared = open_session(self._parameters)
+            self._parameters = same_server(self._shared, self._parameters)
         return self._shared
 
 

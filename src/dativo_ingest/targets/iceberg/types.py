@@ -78,8 +78,9 @@ _WAYS_OUT: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
 def to_iceberg_schema(schema: pa.Schema, identifier: tuple[str, ...] = ()) -> Schema:
     """Give the Iceberg schema of an Arrow schema, with field ids of its own.
 
-    Docs come from the metadata key ``doc``. ``identifier`` becomes the table's identifier fields where Iceberg allows
-    it: all of its columns are there, not nullable, and neither nested nor floating-point.
+    Docs come from the metadata key ``doc``, else from ``dativo.source_type``. ``identifier`` becomes the table's
+    identifier fields where Iceberg allows it: all of its columns are there, not nullable, and neither nested nor
+    floating-point.
 
     Raises:
         SchemaValidationError: A column Iceberg cannot hold, or two columns of one name.
@@ -115,14 +116,23 @@ def _require_distinct(names: list[str]) -> None:
 
 def _field(field: pa.Field[Any], path: tuple[str, ...], new_id: Callable[[], int]) -> NestedField:
     field_id = new_id()
-    doc = (field.metadata or {}).get(b"doc")
+    doc = _doc(field)
     return NestedField(
         field_id=field_id,
         name=field.name,
         field_type=to_iceberg_type(field.type, path, new_id),
         required=not field.nullable,
-        doc=doc.decode() if doc else None,
+        doc=doc,
     )
+
+
+def _doc(field: pa.Field[Any]) -> str | None:
+    """Give a column's description; without one, the type that it has at the source."""
+    metadata = field.metadata or {}
+    if metadata.get(b"doc"):
+        return metadata[b"doc"].decode()
+    source_type = metadata.get(b"dativo.source_type")
+    return f"source type: {source_type.decode()}" if source_type else None
 
 
 def to_iceberg_type(  # noqa: C901, PLR0911  a few lines a kind of type
