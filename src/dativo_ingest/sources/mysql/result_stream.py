@@ -18,6 +18,7 @@ import numpy as np
 import pymysql
 from pymysql.constants import CR
 
+from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql.packets import (
     HEADER_BYTES,
     LONGEST,
@@ -28,7 +29,6 @@ from dativo_ingest.sources.mysql.packets import (
 )
 from dativo_ingest.sources.mysql.rows import RowBlock
 
-Session: TypeAlias = "pymysql.Connection[Any]"
 Blocks: TypeAlias = Generator[RowBlock, None, None]
 
 BLOCK_BYTES = 2 * 2**20
