@@ -61,7 +61,7 @@ class FollowingIds:
         self._end = int(value(self.session, _HORIZON))
         holding = [each for each in of_xid(self.session, self._end) if each.age_s is not None]
         self.warnings = told_of(self.stream.name, holding, self.stream.watermark.max_lag)
-        self.selection = self.selection.where(self._condition())
+        self.conditions = (self._condition(),)
 
     def see(self, batch: pa.RecordBatch) -> None:
         """Take note of rows that were read."""
