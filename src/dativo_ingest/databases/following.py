@@ -183,9 +183,10 @@ class Following:
                 f"stream {self._stream.name}: lag is a time, and the cursor {followed.name} is none",
                 hint="leave lag out: the transactions that may bring lower values are waited for",
             )
+        value = int(highest) if pa.types.is_integer(followed.kind) else highest
         holders = followed.holders()
         self.warnings += holders.warnings
-        bound = self._settled(highest, holders.waits)
+        bound = self._settled(value, holders.waits)
         if bound is None:
             return None
         self._cursor = bound
@@ -211,7 +212,7 @@ class Following:
         self._cursor = highest
         return f"{limit} AND {self._followed.up_to(highest)}"
 
-    def _settled(self, candidate: str, waits: Sequence[OpenTransaction]) -> Any:
+    def _settled(self, candidate: Any, waits: Sequence[OpenTransaction]) -> Any:
         pending = None if self._state is None else self._state.pending
         settled = settle(candidate, frozenset(each.id for each in waits), pending, self._waiting)
         self._pending = settled.pending
