@@ -13,7 +13,8 @@ import pyarrow as pa
 from dativo_ingest.databases.cursor_state import CursorState, Highest, Pending, follows_as_arrow
 from dativo_ingest.databases.open_transactions import OpenTransaction, told_of
 from dativo_ingest.databases.settling import Waiting, settle
-from dativo_plugin_sdk import InvalidConfigError, State, StreamSpec
+from dativo_ingest.databases.way_in import passed
+from dativo_plugin_sdk import ConnectionTestResult, InvalidConfigError, State, StreamSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class UpperBound:
     waits: tuple[OpenTransaction, ...] = ()
     """Transactions of which nobody says when they began."""
     warnings: tuple[str, ...] = ()
+
+
+def open_transactions(bound: UpperBound) -> ConnectionTestResult:
+    """Say in a check what an incremental run would leave for the next one, and why."""
+    told = [*bound.warnings, *told_of("", bound.holding, None)]
+    told += [f"{each.title}, holds back what it has written to; {each.way_out}" for each in bound.waits]
+    known = [*bound.holding, *bound.waits]
+    details: dict[str, Any] = {"oldest": known[0].who} if known else {}
+    if known and known[0].age_s is not None:
+        details["age_s"] = round(known[0].age_s)
+    if told:
+        return passed("; ".join(told), warning=True, **details)
+    return passed(f"the oldest is {known[0].title}" if known else "no other transaction is open", **details)
 
 
 @dataclass(frozen=True)

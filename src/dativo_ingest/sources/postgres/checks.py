@@ -9,7 +9,7 @@ from functools import partial
 from psycopg import pq
 
 from dativo_ingest.databases.cursors import cursor_candidates
-from dativo_ingest.databases.open_transactions import told_of
+from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.connection import PostgresAccess
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
@@ -144,14 +144,7 @@ class Checks:
             bound = upper_bound(
                 session, timedelta(0), parts=None, readers=PostgresSourceOptions().read_only_applications
             )
-        told = [*bound.warnings, *told_of("", bound.holding, None)]
-        told += [f"{each.title}, holds back what it has written to; {each.way_out}" for each in bound.waits]
-        if told:
-            return passed("; ".join(told), warning=True)
-        if not bound.holding:
-            return passed("no other transaction is open")
-        (oldest,) = bound.holding
-        return passed(f"the oldest is {oldest.title}", oldest=oldest.who, age_s=round(oldest.age_s or 0.0))
+        return open_transactions(bound)
 
 
 def _require_cursor(session: Session, stream: StreamSpec, selection: Selection) -> None:
