@@ -11,7 +11,7 @@ from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.mysql.connection import MysqlAccess
 from dativo_ingest.mysql.names import account
-from dativo_ingest.mysql.sessions import Session, ask, run, set_variables
+from dativo_ingest.mysql.sessions import Session, ask, run, set_variables, value
 from dativo_ingest.mysql.way_in import way_in
 from dativo_ingest.sources.mysql.cursor_conditions import cursor_column
 from dativo_ingest.sources.mysql.discovery import doubts, stream_names
