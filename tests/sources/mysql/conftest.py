@@ -54,8 +54,8 @@ class Database:
             return list(cursor.fetchall())
 
     def reader(self, connection: dict[str, Any] | None = None, **options: Any) -> MysqlReader:
-        given = dict(connection or {})
-        credentials = given.pop("credentials", dict(self.server.credentials))
+        given = {"credentials": dict(self.server.credentials), **(connection or {})}
+        credentials = given.pop("credentials")
         config = SourceConfig(
             type="mysql",
             connection={**self.server.connection, "database": self.name, **given},
