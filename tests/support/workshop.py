@@ -72,7 +72,7 @@ class Workshop:
             "streams": streams,
             **settings,
         }
-        self.config.write_text(json.dumps(job, indent=2), encoding="utf-8")
+        self.config.write_text(json.dumps(job, indent=2, ensure_ascii=False), encoding="utf-8")
         return self
 
     def command(self, *arguments: str) -> list[str]:
