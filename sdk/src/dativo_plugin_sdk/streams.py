@@ -55,6 +55,8 @@ class StreamSpec:
     """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
     cursor_to: str | None = None
     """Read only rows whose cursor is below this."""
+    columns: tuple[str, ...] | None = None
+    """Read these columns alone, which are those of ``schema``, and warn of no others; ``mode`` is full_refresh then."""
     watermark: Watermark = field(default_factory=Watermark)
     """Other than the default only for readers with ``Capability.WATERMARK``."""
 

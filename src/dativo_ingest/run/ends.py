@@ -119,6 +119,8 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
                 cursor_from=options.cursor_from,
                 cursor_to=options.cursor_to,
                 deletes_rows=target.writer.deletes_rows if target else True,
+                compares_keys=target.writer.compares_keys if target else True,
+                can_read_keys=Capability.KEYS in source.reader.capabilities,
             )
         except InvalidConfigError as error:
             error.message = f"{loaded.locate(('streams', name))} {error.message}"

@@ -45,9 +45,14 @@ class Table:
         session: duckdb.DuckDBPyConnection,
         incoming: Sequence[Column[str]],
         wider: Callable[[str, str], str | None] = wider,
+        *,
+        only_these: bool = False,
     ) -> Shape:
-        """Find out what the table must become to take these columns."""
+        """Find out what the table must become to take these columns; with ``only_these``, the others do not matter."""
         there = self.columns(session)
+        if only_these:
+            asked = {folded(column.name) for column in incoming}
+            there = [column for column in there if folded(column.name) in asked]
         if there and self._is_view(session):
             raise SchemaValidationError(f"{self.title} is a view, a table is needed", hint="choose another table name")
         if not there and not incoming:
@@ -131,6 +136,24 @@ class Inserts:
         self.size_bytes += batch.nbytes
         if self._held_bytes >= self._buffer_bytes:
             self.flush()
+
+    def add_query(self, columns: Sequence[str], select: str, parameters: Sequence[object] = ()) -> int:
+        """Take the rows of a query, after those that were added; give how many they are.
+
+        Args:
+            columns: What the query selects.
+            select: The query, without its SELECT.
+            parameters: Of the query.
+        """
+        self.flush()
+        names = ", ".join(map(quoted, columns))
+        number = f", {self._rows - 1} + row_number() OVER ()" if self.sequence is not None else ""
+        sequence = f", {quoted(self.sequence)}" if self.sequence is not None else ""
+        found = self._session.execute(
+            f"INSERT INTO {self._table} ({names}{sequence}) SELECT *{number} FROM (SELECT {select})", list(parameters)
+        ).fetchall()
+        self._rows += found[0][0]
+        return int(found[0][0])
 
     def flush(self) -> int:
         """Insert what is held; give how many rows there were so far."""

@@ -40,7 +40,7 @@ class MysqlReader(StreamReader):
         InvalidConfigError: A key or value is wrong.
     """
 
-    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL})
+    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.KEYS})
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)

@@ -156,7 +156,7 @@ class Streams:
     def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
         known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)
         extra = [column.name for column in selection.columns if column.name not in known]
-        if not extra:
+        if not extra or stream.columns is not None:
             return
         text = f"{selection.title} has columns that are not in the schema: {', '.join(extra)}"
         if options_of(stream, self._written).extra_columns == "fail":
