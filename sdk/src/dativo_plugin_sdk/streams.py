@@ -162,6 +162,15 @@ class StreamReader(ABC):
         """Give the names a job's glob can pick from, each with the stream options that it stands for."""
         return {str(item["name"]): {} for item in self.discover().objects}
 
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:  # noqa: B027
+        """Look up together what `schema` will be asked of one stream after the other; the default waits for that.
+
+        What is wrong with a stream is not told here but by `schema`.
+
+        Raises:
+            DativoError: The source cannot be asked at all.
+        """
+
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:  # noqa: ARG002
         """Split what is to be read; an empty sequence says that nothing is new."""
         return [Partition(id=stream.name)]

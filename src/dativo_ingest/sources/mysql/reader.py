@@ -68,6 +68,10 @@ class MysqlReader(StreamReader):
         """Give the columns that the stream selects, of the types that keep every value."""
         return self._streams.schema(stream)
 
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        self._streams.prepare(streams)
+
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:
         """Give one: sessions that read side by side see one image of the database, inside of `read`."""
         return self._streams.partitions(stream, state)

@@ -87,13 +87,16 @@ class Selection:
         return [_read_as(column, wanted.get(column.name)) for column in chosen]
 
 
-def selection_of(session: Session, stream: StreamSpec, options: MysqlSourceOptions) -> Selection:
+def selection_of(
+    session: Session, stream: StreamSpec, options: MysqlSourceOptions, known: Relation | None = None
+) -> Selection:
     """Find what a stream selects.
 
     Args:
         session: A session with no transaction under way.
         stream: The stream.
         options: Its options.
+        known: What its name means, where that has been found already.
 
     Raises:
         DataNotFoundError: There is no such table.
@@ -102,7 +105,7 @@ def selection_of(session: Session, stream: StreamSpec, options: MysqlSourceOptio
     if options.query is not None:
         selection = _of_query(session, stream.name, options.query)
     else:
-        relation = find(session, stream.name)
+        relation = known or find(session, stream.name)
         selection = Selection(relation.title, quoted(relation.schema, relation.name), relation.columns, relation)
     if options.columns:
         selection = replace(selection, columns=tuple(selection.column(name) for name in options.columns))

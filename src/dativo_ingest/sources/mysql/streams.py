@@ -12,11 +12,12 @@ from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.mysql.connection import Parameters
 from dativo_ingest.mysql.sessions import Session, ask, let_go, set_variables, value
 from dativo_ingest.sources.mysql.cursor_conditions import cursor_column, range_conditions
-from dativo_ingest.sources.mysql.discovery import discover, doubts, stream_names
+from dativo_ingest.sources.mysql.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
 from dativo_ingest.sources.mysql.following import Following
 from dativo_ingest.sources.mysql.options import options_of
 from dativo_ingest.sources.mysql.reading import Reading, limits, open_session
+from dativo_ingest.sources.mysql.relations import Relation
 from dativo_ingest.sources.mysql.selection import Selection, selection_of
 from dativo_plugin_sdk import (
     DataValidationError,
@@ -46,6 +47,7 @@ class Streams:
         self._shared: Session | None = None
         self._reading: Reading | None = None
         self._selections: dict[str, Selection] = {}
+        self._relations: dict[str, Relation] = {}
         self._identity: str | None = None
 
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
@@ -57,6 +59,12 @@ class Streams:
         """List the tables and views that the user may read."""
         with FAILURES.translated("discover"):
             return stream_names(self._session())
+
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        with FAILURES.translated("discover"):
+            names = [stream.name for stream in streams if "query" not in stream.options]
+            self._relations.update(find_listed(self._session(), names))
 
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
@@ -148,7 +156,8 @@ class Streams:
         found = self._selections.get(stream.name)
         if found is None:
             with FAILURES.translated(stream.name):
-                found = selection_of(self._session(), stream, options_of(stream, self._written))
+                known = self._relations.pop(stream.name, None)
+                found = selection_of(self._session(), stream, options_of(stream, self._written), known)
             self._selections[stream.name] = found
         return found
 

@@ -75,7 +75,7 @@ def upper_bound(session: Session, column: Column) -> UpperBound:
         )
     if _is_replica(session):
         warnings.append("a replica does not know its primary's open transactions: rows that commit late may be missed")
-    before = f"LEAST({', '.join([_NOW, *(literal(each) for each in oldest or ())])})"
+    before = f"LEAST({', '.join([_NOW, _NOW, *(literal(each) for each in oldest or ())])})"  # it takes no less than two
     if not (pa.types.is_timestamp(kind) and getattr(kind, "tz", None)):
         before = f"LEAST({before}, COALESCE({_LOCAL.format(before)}, {before}))"
     if pa.types.is_date(kind):

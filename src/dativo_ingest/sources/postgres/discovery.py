@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from dativo_ingest.databases.descriptions import NAMED, described, listed, not_found
@@ -65,6 +66,15 @@ def find(session: Session, name: str) -> Relation:
     if why is not None:
         raise why
     return next(with_columns(session, [relation]))
+
+
+def find_listed(session: Session, names: Sequence[str]) -> dict[str, Relation]:
+    """Find what names mean that discover lists, with columns and key; four queries, however many they are."""
+    wanted = frozenset(names)
+    named = [each for each in readable(relations(session)) if each.title in wanted]
+    meanings = Counter(relation.title for relation in named)  # schema a.b has a table c, and schema a a table b.c
+    clear = [relation for relation in named if meanings[relation.title] == 1]
+    return {relation.title: relation for relation in with_columns(session, clear)}
 
 
 def refusal(relation: Relation, user: str) -> InsufficientPermissionsError | DataNotFoundError | None:

@@ -78,6 +78,10 @@ class PostgresReader(StreamReader):
         """Give the columns that the stream selects, of the types that keep every value."""
         return self._streams.schema(stream)
 
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        self._streams.prepare(streams)
+
     def source_schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns of the types that keep every value: what `schema` gives."""
         return self.schema(stream)

@@ -15,11 +15,12 @@ from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
-from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
+from dativo_ingest.sources.postgres.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.following import Followed, Following
 from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
+from dativo_ingest.sources.postgres.relations import Relation
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
 from dativo_ingest.sources.postgres.transaction_ids import XMIN, FollowingIds, require_versions
@@ -53,6 +54,7 @@ class Streams:
         self._shared: Session | None = None
         self._reading: Reading | None = None
         self._selections: dict[str, Selection] = {}
+        self._relations: dict[str, Relation] = {}
         self._identity: str | None = None
         self._stop = threading.Event()
 
@@ -65,6 +67,12 @@ class Streams:
         """List the tables and views that the user may read."""
         with FAILURES.translated("discover"):
             return stream_names(self._session())
+
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        with FAILURES.translated("discover"):
+            names = [stream.name for stream in streams if "query" not in stream.options]
+            self._relations.update(find_listed(self._session(), names))
 
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
@@ -167,7 +175,8 @@ class Streams:
         found = self._selections.get(stream.name)
         if found is None:
             with FAILURES.translated(stream.name):
-                found = selection_of(self._session(), stream, options_of(stream, self._written))
+                known = self._relations.pop(stream.name, None)
+                found = selection_of(self._session(), stream, options_of(stream, self._written), known)
             self._selections[stream.name] = found
         return found
 

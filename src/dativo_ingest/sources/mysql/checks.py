@@ -1,0 +1,182 @@
+"""The steps of a check: is the server there, does it let this user in, and may the user read each stream?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import pymysql
+
+from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.way_in import passed
+from dativo_ingest.mysql.connection import MysqlAccess
+from dativo_ingest.mysql.failures import number_of
+from dativo_ingest.mysql.names import account
+from dativo_ingest.mysql.sessions import Session, ask, run, set_variables, value
+from dativo_ingest.mysql.way_in import way_in
+from dativo_ingest.sources.mysql.cursor_conditions import cursor_column
+from dativo_ingest.sources.mysql.discovery import doubts, stream_names
+from dativo_ingest.sources.mysql.failures import FAILURES
+from dativo_ingest.sources.mysql.selection import Selection
+from dativo_plugin_sdk import (
+    Check,
+    ConnectionTestResult,
+    InsufficientPermissionsError,
+    InvalidConfigError,
+    StreamSpec,
+    TimeoutError,
+)
+
+_LOCK_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 30
+_LIMITS: dict[str, str | float] = {
+    "lock_wait_timeout": _LOCK_TIMEOUT_S,
+    "max_statement_time": _READ_TIMEOUT_S,  # MariaDB
+    "max_execution_time": _READ_TIMEOUT_S * 1000,  # MySQL
+}
+_OLD_S = 3600
+_NEEDS_PROCESS = 1227
+
+_FACTS = "SELECT DATABASE(), @@character_set_database, @@GLOBAL.read_only"
+# A prepared transaction (XA) whose session is gone has the number 0. InnoDB tells times in the server's own zone.
+_OLDEST = """
+SELECT t.trx_mysql_thread_id, p.user,
+       TIMESTAMPDIFF(SECOND, CONVERT_TZ(t.trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()) AS age_s
+FROM information_schema.innodb_trx t LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
+WHERE t.trx_mysql_thread_id <> CONNECTION_ID() AND NOT t.trx_is_read_only
+ORDER BY t.trx_started LIMIT 1
+"""
+
+
+class Checks:
+    """The steps of one check; the session that one of them opens serves those after it.
+
+    Args:
+        access: Where the server is and how to be let in.
+        streams: What is to be read.
+        selected: Finds what a stream selects.
+    """
+
+    def __init__(
+        self,
+        access: MysqlAccess,
+        streams: Sequence[StreamSpec],
+        selected: Callable[[Session, StreamSpec], Selection],
+    ) -> None:
+        self._streams = streams
+        self._selected = selected
+        self._user = access.parameters.user
+        self._way_in = way_in(access, FAILURES)
+        self._selections: dict[str, Selection] = {}
+
+    def steps(self) -> list[Check]:
+        """List the steps in order."""
+        return [*self._way_in.steps(), Check("database", self._database), *self._about_streams()]
+
+    def close(self) -> None:
+        """Let go of the session; may be called twice."""
+        self._way_in.close()
+
+    def _about_streams(self) -> Iterator[Check]:
+        if not self._streams:
+            yield Check("permission", self._anything)
+        for stream in self._streams:
+            yield Check(f"permission {stream.name}", partial(self._permission, stream))
+            yield Check(f"read {stream.name}", partial(self._read, stream))
+        if any(stream.mode == "incremental" for stream in self._streams):
+            yield Check("open transactions", self._open_transactions)
+
+    def _database(self) -> ConnectionTestResult:
+        session = self._way_in.session()
+        with FAILURES.translated(self._way_in.place):
+            set_variables(session, _LIMITS)
+            ((database, encoding, read_only),) = ask(session, _FACTS)
+        where = f"database {database}" if database else "all databases"
+        return passed(
+            f"{where} of {session.server.name}",
+            database=database,
+            server_version=session.server.full_version,
+            encoding=encoding,
+            read_only=bool(read_only),
+        )
+
+    def _anything(self) -> ConnectionTestResult:
+        session = self._way_in.session()
+        with FAILURES.translated(self._way_in.place):
+            count = len(stream_names(session))
+        if not count:
+            raise InsufficientPermissionsError(
+                f"{self._user} may read no table or view of {self._way_in.place}",
+                hint=f"GRANT SELECT ON `database`.* TO {account(self._account(session))}, if there is any",
+            )
+        return passed(f"{count} tables and views can be read", readable=count)
+
+    def _permission(self, stream: StreamSpec) -> ConnectionTestResult:
+        session = self._way_in.session()
+        with FAILURES.translated(stream.name):
+            selection = self._selected(session, stream)
+        self._selections[stream.name] = selection
+        if stream.mode == "incremental":
+            _require_cursor(stream, selection)
+        relation = selection.relation
+        if relation is None:
+            return passed("the query is one that the server takes", columns=len(selection.columns))
+        told = list(doubts(relation))
+        if told:
+            return passed("; ".join(told), warning=True)
+        return passed(
+            f"{self._user} may read the {relation.kind}",
+            columns=len(relation.columns),
+            estimated_rows=relation.rows,
+        )
+
+    def _read(self, stream: StreamSpec) -> ConnectionTestResult:
+        session = self._way_in.session()
+        selection = self._selections[stream.name]
+        try:
+            with FAILURES.translated(stream.name):
+                count = run(session, f"{selection.select(selection.read_as(stream.schema))} LIMIT 1")
+        except TimeoutError:
+            return passed(f"no row came within {_READ_TIMEOUT_S} s, which a large view may need", warning=True)
+        return passed("one row was read" if count else "there are no rows")
+
+    def _open_transactions(self) -> ConnectionTestResult:
+        """See whether open transactions show: incremental runs leave for later what one may still commit."""
+        session = self._way_in.session()
+        with FAILURES.translated(self._way_in.place):
+            try:
+                oldest = ask(session, _OLDEST)
+            except pymysql.MySQLError as error:
+                if number_of(error) != _NEEDS_PROCESS:
+                    raise
+                return passed(
+                    f"{self._user} does not see others' transactions, so rows that they commit late may be missed;"
+                    f" GRANT PROCESS ON *.* TO {account(self._account(session))}",
+                    warning=True,
+                )
+        if not oldest:
+            return passed("no other transaction is open")
+        ((number, user, age_s),) = oldest
+        who = f"connection {number} of {user}" if number else "a prepared transaction (XA RECOVER lists it)"
+        if age_s > _OLD_S:
+            return passed(
+                f"{who} has been open for {age_s // 60} min: rows newer than its beginning wait for its end",
+                warning=True,
+                oldest=who,
+                age_s=age_s,
+            )
+        return passed(f"the oldest is {age_s} s old", oldest=who, age_s=age_s)
+
+    def _account(self, session: Session) -> str:
+        return str(value(session, "SELECT CURRENT_USER()"))
+
+
+def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
+    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
+        cursor_column(stream, selection)
+        return
+    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
+    raise InvalidConfigError(
+        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
+        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
+    )
