@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.misfits import apart
 from dativo_ingest.sources.postgres.array_texts import split_arrays
 from dativo_ingest.sources.postgres.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.sources.postgres.far_dates import far_dates, far_moments
@@ -118,14 +119,8 @@ class RowParser:
         if not misfits:
             yield pa.RecordBatch.from_arrays(made, names=self._names)
             return
-        bad = np.logical_or.reduce(list(misfits.values()))
-        if not bad.all():
-            yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(~bad))
         texts = {number: _unescaped(columns[number]) if escaped else columns[number] for number in misfits}
-        for at_fault in _combinations(misfits):
-            columns_of_these = [texts[number] if number in at_fault else array for number, array in enumerate(made)]
-            rows = np.logical_and.reduce([mask == (number in at_fault) for number, mask in misfits.items()])
-            yield pa.RecordBatch.from_arrays(columns_of_these, names=self._names).filter(pa.array(rows))
+        yield from apart(made, texts, misfits, self._names)
 
     def _read(self, block: memoryview) -> list[Array]:
         kinds = {
@@ -222,12 +217,6 @@ def _bytes(texts: Array, *, prefix: int) -> Array:
     halves = ((starts - starts[0]) // 2).astype(np.int32)
     found = pa.BinaryArray.from_buffers(pa.binary(), len(digits), [None, buffer_of(halves), buffer_of(octets)])
     return found if absent is None else pc.if_else(absent, pa.scalar(None, pa.binary()), found)
-
-
-def _combinations(misfits: Mapping[int, Mask]) -> list[set[int]]:
-    """List which columns are at fault together."""
-    packed = np.unique(np.stack(list(misfits.values())), axis=1).T
-    return [{number for number, wrong in zip(misfits, each, strict=True) if wrong} for each in packed if each.any()]
 
 
 def _lists(texts: Array, element: NativeType, *, drop_bounds: bool) -> tuple[Array, Mask]:
