@@ -54,11 +54,12 @@ class Database:
             return list(cursor.fetchall())
 
     def reader(self, connection: dict[str, Any] | None = None, **options: Any) -> MysqlReader:
-        given = connection or {}
+        given = {"credentials": dict(self.server.credentials), **(connection or {})}
+        credentials = given.pop("credentials")
         config = SourceConfig(
             type="mysql",
             connection={**self.server.connection, "database": self.name, **given},
-            credentials=given.pop("credentials", dict(self.server.credentials)),
+            credentials=credentials,
             options=options,
         )
         self.readers.append(MysqlReader(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +19,10 @@ from dativo_plugin_sdk import (
     DataNotFoundError,
     InvalidConfigError,
     NetworkError,
+    Rows,
     StreamSpec,
     TimeoutError,
+    Warned,
 )
 
 NUMBERS = "SELECT seq, REPEAT('x', 100) AS filler FROM seq_1_to_{}"
@@ -288,3 +291,66 @@ def test_memory_stays_flat_however_much_is_read(database) -> None:
 
     assert rows == 300_000
     assert max(held) < 40 * 2**20
+
+
+def test_a_slow_target_keeps_no_image_open(database, mariadb) -> None:
+    database.run(
+        "CREATE TABLE longer (id int PRIMARY KEY, filler text)",
+        "INSERT INTO longer SELECT seq, REPEAT(MD5(seq), 400) FROM seq_1_to_4000",
+    )
+    reader = database.reader(spill_after_s=0)
+    stream = StreamSpec(f"{database.name}.longer", batch_bytes=2**18)
+    messages = reader.read(stream, reader.partitions(stream, None)[0], None)
+    found = [next(messages)]
+
+    wait_until(lambda: not open_reads(mariadb, database.name))
+    found += messages
+
+    rows = [each for each in found if isinstance(each, Rows)]
+    assert sum(each.batch.num_rows for each in rows) == 4000
+    assert any("waited on local disk" in each.message for each in found if isinstance(each, Warned))
+
+
+def test_an_image_is_let_go_of_when_it_is_too_old(database, mariadb) -> None:
+    database.run(
+        "CREATE TABLE longer (id int PRIMARY KEY, filler text)",
+        "INSERT INTO longer SELECT seq, REPEAT(MD5(seq), 400) FROM seq_1_to_4000",
+    )
+    reader = database.reader(spill_mb=0, max_snapshot_age_s=0.5)
+    stream = StreamSpec(f"{database.name}.longer", batch_bytes=2**18)
+    messages = reader.read(stream, reader.partitions(stream, None)[0], None)
+    next(messages)
+
+    wait_until(lambda: not open_reads(mariadb, database.name))
+
+    with pytest.raises(TimeoutError, match="let go of"):
+        list(messages)
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_a_server_without_room_is_read_by_fewer_sessions(database, mariadb) -> None:
+    database.run(
+        "CREATE TABLE longer (id int PRIMARY KEY, filler text)",
+        "INSERT INTO longer SELECT seq, REPEAT('z', 2000) FROM seq_1_to_3000",
+        "ANALYZE TABLE longer",
+        "GRANT ALL ON *.* TO few@'%' IDENTIFIED BY 'pw' WITH MAX_USER_CONNECTIONS 3",
+    )
+
+    found = database.read("longer", parallelism=4, connection={"user": "few", "credentials": {"password": "pw"}})
+
+    mariadb.ask("DROP USER few")
+    assert sorted(row["id"] for row in found.rows) == list(range(1, 3001))
+    assert ["fewer sessions" in each for each in found.warnings] == [True]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def open_reads(mariadb: Any, name: str) -> int:
+    """Count the statements that read a database's tables."""
+    running = f"info LIKE 'SELECT%{name}%' AND id <> CONNECTION_ID()"
+    return int(mariadb.ask(f"SELECT COUNT(*) FROM information_schema.processlist WHERE {running}")[0][0])

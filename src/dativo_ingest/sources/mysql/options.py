@@ -24,6 +24,12 @@ class MysqlSourceOptions(PluginConfig):
     """How long to wait for others that change a table's definition; 0 is for ever."""
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
+    max_snapshot_age_s: float = Field(default=14_400.0, ge=0)
+    """How long the image that is read may be kept open at the server, four hours by default; 0 is for ever."""
+    spill_after_s: float = Field(default=600.0, ge=0)
+    """After how long rows that the target is too slow for wait on local disk, so that the image need not be kept."""
+    spill_mb: int = Field(default=4096, ge=0)
+    """How much may wait there, in MiB; 0 is nothing."""
     extra_columns: Literal["ignore", "fail"] = "ignore"
     """What to do with columns that the contract does not know; set by the stream's own key of that name."""
 

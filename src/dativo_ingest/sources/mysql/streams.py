@@ -24,7 +24,6 @@ from dativo_plugin_sdk import (
     DiscoveryResult,
     Message,
     Partition,
-    Rows,
     State,
     StateChanged,
     StreamSpec,
@@ -127,10 +126,11 @@ class Streams:
             batch_bytes=stream.batch_bytes,
         )
         with closing(self._reading.rows()) as found:
-            for message in found:
-                if following is not None and isinstance(message, Rows):
-                    following.see(message.batch)
-                yield message
+            for rows in found:
+                if following is not None:
+                    following.see(rows.batch)
+                yield rows
+        yield from (Warned(text) for text in self._reading.warnings)
         if following is not None and (reached := following.reached()) is not None:
             yield StateChanged(reached)
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dativo_ingest.databases.read_ahead import Limit, ReadAhead
 from dativo_ingest.databases.side_by_side import SideBySide
+from dativo_ingest.databases.stopwatch import Stopwatch
 from dativo_ingest.postgres.sessions import Session, let_go
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn, RowParser
 from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, StoppedError, copied
@@ -22,7 +23,7 @@ from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.ranges import Ranges, ranges_of
 from dativo_ingest.sources.postgres.selection import Selection
-from dativo_ingest.sources.postgres.snapshot_age import Stopwatch, sever
+from dativo_ingest.sources.postgres.snapshot_age import sever
 from dativo_ingest.sources.postgres.snapshots import begin_reading, export, join, open_session
 from dativo_plugin_sdk import (
     DataFormatError,

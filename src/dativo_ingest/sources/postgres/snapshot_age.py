@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 
@@ -18,19 +15,3 @@ def sever(session: Session) -> None:
     """End a session's conversation, whatever another thread waits for in it: what it waits for comes to an end."""
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
-
-
-class Stopwatch:
-    """Adds up how long something took."""
-
-    def __init__(self) -> None:
-        self.total_s = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Add the time that the block takes."""
-        started_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self.total_s += time.monotonic() - started_s
