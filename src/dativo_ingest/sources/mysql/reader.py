@@ -86,10 +86,6 @@ class MysqlReader(StreamReader):
         """Look up what the streams' names mean, by a handful of queries for all of them."""
         self._streams.prepare(streams)
 
-    def source_schema(self, stream: StreamSpec) -> pa.Schema:
-        """Give the columns of the types that keep every value: what `schema` gives."""
-        return self.schema(stream)
-
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:
         """Give one: sessions that read side by side see one image of the database, inside of `read`."""
         return self._streams.partitions(stream, state)
