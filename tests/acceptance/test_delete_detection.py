@@ -96,7 +96,7 @@ def test_soft_deletes_keep_the_rows_with_their_values(target: str, shop: Any) ->
     made = shop(target)
     made.sql(*ORDERS)
     stream = {**FOLLOWED, "delete_detection": NOW, "deletes": "soft", "system_columns": ["run_id"]}
-    made.run(orders=stream)
+    made.run(orders={**stream, "deletes": "hard"})
     made.sql("DELETE FROM orders WHERE id IN (3, 4)")
 
     second = made.run(orders=stream)

@@ -240,14 +240,17 @@ def test_a_key_that_is_deleted_after_the_keys_were_read_is_gone_with_the_next_ru
     assert (set(stays), set(target.rows())) == ({("a", 1), ("a", 2)}, {("a", 2)})
 
 
-def test_a_key_that_comes_back_after_the_keys_were_read_stays() -> None:
-    source, target = Source(), Memory()
+@pytest.mark.parametrize("name", ["memory", "duckdb", "iceberg", "delta"])
+def test_a_key_that_comes_back_after_the_keys_were_read_stays(name: str, tmp_path: Path) -> None:
+    source, target = Source(), Memory() if name == "memory" else Target(name, str(tmp_path))
     source.change(put(1, 2))
     target.carry(ChangingReader(source))
     source.change(gone(1))
 
-    target.carry(ChangingReader(source, after_keys=[(("a", 1), 7)]))
+    outcome = target.carry(ChangingReader(source, after_keys=[(("a", 1), 7)]))
 
+    assert outcome.compared is not None
+    assert outcome.compared.found.absent == 1
     assert target.rows() == {("a", 1): 7, ("a", 2): 2}
 
 
