@@ -33,7 +33,8 @@ XMIN = "xmin"
 """The cursor that stands for the version of a table's row."""
 _LOCK_TIMEOUT_S = 2.0
 
-# A partition is read through the table that it is a part of, and what belongs to an extension is no data of the user's.
+# A table without columns has nothing to read, a partition is read through the table that it is a part of, and what
+# belongs to an extension is no data of the user's.
 # Sizes of tables that were never analyzed are measured, which waits for whoever has them locked; hence `measure`.
 _RELATIONS = """
 WITH RECURSIVE roots AS MATERIALIZED (
@@ -43,6 +44,8 @@ WITH RECURSIVE roots AS MATERIALIZED (
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
       AND n.nspname !~ '^(pg_|information_schema$)'
       AND ($2::text IS NULL OR n.nspname || '.' || c.relname = $2::text OR c.relname = $2::text)
+      AND ($2::text IS NOT NULL OR EXISTS (
+          SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
       AND (n.nspname || '.' || c.relname = $2::text OR NOT c.relispartition AND NOT EXISTS (
           SELECT FROM pg_catalog.pg_depend d
           WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'))
