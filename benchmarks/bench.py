@@ -17,10 +17,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contenders import Benchmark, Case
-from databases import DATABASES
 from environments import HERE, WORK, lineitem_csv, python_of, rows_arrow, rows_parquet
 from lineitem import contract
 from measure import Measured, as_told, best, measure, median
+
+from databases import DATABASES
 
 OURS = python_of("dativo")
 DATIVO = OURS.parent / "dativo"

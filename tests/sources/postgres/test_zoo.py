@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from postgres_zoo import asked, columns, said, spelt, statements
+from postgres_zoo import asked, columns, statements
 from pyiceberg.catalog.sql import SqlCatalog
 from workshop import Workshop
+from zoo_values import said, spelt
 
 pytestmark = pytest.mark.each_postgres
 
