@@ -44,6 +44,7 @@ _SETTINGS = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_connections": "40",
+    "max_prepared_transactions": "10",
     "autovacuum": "off",
     "logging_collector": "off",
     "log_min_messages": "warning",

@@ -29,6 +29,8 @@ _KINDS: dict[str, Kind] = {
     "m": "materialized view",
     "f": "foreign table",
 }
+XMIN = "xmin"
+"""The cursor that stands for the version of a table's row."""
 _LOCK_TIMEOUT_S = 2.0
 
 # A table without columns has nothing to read, a partition is read through the table that it is a part of, and what
@@ -185,6 +187,11 @@ class Relation:
     def is_readable(self) -> bool:
         """Say whether the user may read it, and there is something in it."""
         return self.may_use_schema and self.may_select and self.is_populated
+
+    @property
+    def has_versions(self) -> bool:
+        """Say whether its rows can be followed by `XMIN`."""
+        return self.kind in {"table", "partitioned table"}
 
     @property
     def arrow_schema(self) -> pa.Schema:
