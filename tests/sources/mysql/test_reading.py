@@ -170,6 +170,22 @@ def test_a_table_is_cut_by_its_key_and_each_row_is_read_once(database, key, valu
 
 
 @pytest.mark.usefixtures("small_ranges")
+def test_a_filter_is_read_side_by_side_unless_an_index_finds_what_it_wants(database) -> None:
+    database.run(
+        "CREATE TABLE cut (id int PRIMARY KEY, n int, filler char(100), KEY (n))",
+        "INSERT INTO cut SELECT seq, seq, 'f' FROM seq_1_to_6000",
+        "ANALYZE TABLE cut",
+    )
+
+    most = database.read("cut", parallelism=2, options={"filter": "id % 2 = 0"})
+    few = database.read("cut", parallelism=2, options={"filter": "n = 7"})
+
+    assert sorted(row["id"] for row in most.rows) == list(range(2, 6001, 2))
+    assert len(most.batches) >= 4
+    assert [row["id"] for row in few.rows] == [7]
+
+
+@pytest.mark.usefixtures("small_ranges")
 def test_a_range_whose_connection_drops_goes_on_where_it_was(database, mariadb, monkeypatch) -> None:
     database.run(
         "CREATE TABLE longer (id int PRIMARY KEY, filler text)",

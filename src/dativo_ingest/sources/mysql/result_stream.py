@@ -31,7 +31,7 @@ from dativo_ingest.sources.mysql.rows import RowBlock
 
 Blocks: TypeAlias = Generator[RowBlock, None, None]
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**20  # what a processor keeps near while it is parsed
 _LOOK_EVERY_S = 0.5
 _LAST_BYTES = 9  # of the packet after the last row
 _LAST = b"\x05\x00\x00"
