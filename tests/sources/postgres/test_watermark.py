@@ -6,13 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from postgres_replica import catch_up, replica
 
 from dativo_ingest.databases import open_transactions
+from dativo_ingest.sources.postgres.transaction_ids import written_between
 from dativo_ingest.sources.postgres.watermark import moment
 from dativo_plugin_sdk import DatabaseLockError, DataError, InvalidConfigError, StreamSpec, Watermark
 
@@ -541,7 +544,50 @@ def test_row_versions_are_those_of_tables_alone(notes) -> None:
         follow(notes, "notes", "xmin", cursor_from="1")
 
 
+@pytest.mark.parametrize(
+    ("first", "end", "expected"),
+    [
+        pytest.param(10, 20, [10, 19], id="in one round of the numbers"),
+        pytest.param(2**32 - 5, 2**32 + 5, [2**32 - 5, 2**32 - 1, 3, 4], id="around their end"),
+        pytest.param(5 * 2**32 + 3, 5 * 2**32 + 11, [3, 4, 10], id="in a later round"),
+    ],
+)
+def test_a_range_of_transaction_ids_goes_around_the_end_of_the_numbers(database, first, end, expected) -> None:
+    rows = [0, 1, 2, 3, 4, 10, 19, 20, 2**31, 2**32 - 6, 2**32 - 5, 2**32 - 1]
+    values = ", ".join(f"({xid}::text::xid)" for xid in rows)
+
+    found = database.server.ask(
+        f"SELECT xmin::text::int8 FROM (VALUES {values}) AS versions (xmin) WHERE {written_between(first, end)}"
+    )
+
+    assert sorted(xid for (xid,) in found) == sorted(expected)
+
+
 # Where rows come from elsewhere
+
+
+def test_on_a_standby_row_versions_are_safe_and_other_cursors_are_told_of(notes) -> None:
+    with replica(notes.server) as standby:
+        mirror = replace(notes, server=standby, readers=[])
+        with transaction(notes, "INSERT INTO notes DEFAULT VALUES") as late:
+            notes.run("INSERT INTO notes DEFAULT VALUES")
+            pass_margin()
+            notes.run("CREATE TABLE since ()")
+            catch_up(notes.server, standby)
+            first = {cursor: follow(mirror, "notes", cursor) for cursor in ("xmin", "at", "id")}
+            lagging = follow(mirror, "notes", "at", watermark=Watermark(lag=timedelta(hours=1)))
+            late.commit()
+        catch_up(notes.server, standby)
+        second = follow(mirror, "notes", "xmin", first["xmin"].state)
+        later = follow(mirror, "notes", "at", lagging.state, watermark=Watermark(lag=timedelta(0)))
+        for reader in mirror.readers:
+            reader.close()
+
+    assert (ids(first["xmin"]), ids(second)) == ([1, 2], [3, 4])
+    assert (ids(lagging), ids(later)) == ([1, 2], [3, 4])
+    assert (first["xmin"].warnings, lagging.warnings) == ([], [])
+    for cursor in ("at", "id"):
+        assert any("a standby does not know" in text for text in first[cursor].warnings)
 
 
 def test_rows_that_come_from_elsewhere_are_told_of(notes) -> None:

@@ -90,7 +90,12 @@ class FollowingIds:
                 " the ids of rows cannot tell any more which are new",
                 hint="run with --full-refresh",
             )
-        return f"{_OF_ROW} > {_LAST_SPECIAL} AND {_distance(self._first)} < {self._end - self._first}"
+        return written_between(self._first, self._end)
+
+
+def written_between(first: int, end: int) -> str:
+    """Ask for rows that were written by transactions from one on and before another."""
+    return f"{_OF_ROW} > {_LAST_SPECIAL} AND {_distance(first)} < {end - first}"
 
 
 def require_versions(session: Session, stream: StreamSpec, selection: Selection) -> None:
