@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
-from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.cursors import require_known
 from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.mysql.connection import MysqlAccess
@@ -22,7 +22,6 @@ from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
     InsufficientPermissionsError,
-    InvalidConfigError,
     StreamSpec,
     TimeoutError,
 )
@@ -107,7 +106,8 @@ class Checks:
             selection = self._selected(session, stream)
         self._selections[stream.name] = selection
         if stream.mode == "incremental":
-            _require_cursor(stream, selection)
+            require_known(stream, selection.title, selection.columns, selection.relation)
+            cursor_column(stream, selection)
         relation = selection.relation
         if relation is None:
             return passed("the query is one that the server takes", columns=len(selection.columns))
@@ -139,14 +139,3 @@ class Checks:
 
     def _account(self, session: Session) -> str:
         return str(value(session, "SELECT CURRENT_USER()"))
-
-
-def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
-    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
-        cursor_column(stream, selection)
-        return
-    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
-    raise InvalidConfigError(
-        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
-        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
-    )

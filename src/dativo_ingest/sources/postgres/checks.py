@@ -8,7 +8,7 @@ from functools import partial
 
 from psycopg import pq
 
-from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.cursors import require_known
 from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.connection import PostgresAccess
@@ -26,7 +26,6 @@ from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
     InsufficientPermissionsError,
-    InvalidConfigError,
     StreamSpec,
     TimeoutError,
 )
@@ -151,11 +150,5 @@ def _require_cursor(session: Session, stream: StreamSpec, selection: Selection) 
     if stream.cursor == XMIN:
         require_versions(session, stream, selection)
         return
-    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
-        cursor_column(stream, selection)
-        return
-    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
-    raise InvalidConfigError(
-        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
-        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
-    )
+    require_known(stream, selection.title, selection.columns, selection.relation)
+    cursor_column(stream, selection)
