@@ -149,9 +149,21 @@ def test_what_cannot_be_asked_for_is_an_error_that_says_so(database, options, er
         ("varchar(40) COLLATE utf8mb4_bin", "CONCAT(CHAR(65 + seq % 58), seq)"),
         ("varchar(40) COLLATE utf8mb4_unicode_ci", "CONCAT(CHAR(97 + seq % 26), seq, 'ß')"),
         ("binary(16)", "UNHEX(MD5(seq))"),
+        ("varbinary(9)", "UNHEX(CONCAT('018', LPAD(HEX(seq), 9, '0')))"),
         ("datetime", "'2024-01-01' + INTERVAL seq SECOND"),
     ],
-    ids=["rising", "far apart", "extremes", "uuid", "prefixed", "binary letters", "letters", "bytes", "no axis"],
+    ids=[
+        "rising",
+        "far apart",
+        "extremes",
+        "uuid",
+        "prefixed",
+        "binary letters",
+        "letters",
+        "bytes",
+        "bytes alike",
+        "no axis",
+    ],
 )
 def test_a_table_is_cut_by_its_key_and_each_row_is_read_once(database, key, value) -> None:
     database.run(

@@ -228,7 +228,8 @@ def _axis(key: Column, low: object, high: object, *, is_binary: bool) -> tuple[A
     if isinstance(low, str) and isinstance(high, str) and key.source_type.startswith(("char", "varchar")):
         return TextAxis(is_binary=is_binary), _common(low, high)
     if isinstance(low, bytes) and isinstance(high, bytes):
-        return BytesAxis(), _common(low.hex()[: len(low.hex()) // 2 * 2], high.hex())
+        same = _common(low.hex(), high.hex())
+        return BytesAxis(), same[: len(same) // 2 * 2]
     return None
 
 

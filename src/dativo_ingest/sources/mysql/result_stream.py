@@ -2,7 +2,7 @@
 
 PyMySQL connects, lets itself in, asks, and reads what the columns are; from then on until the last row its socket is
 read directly, a block at a time: it hands out rows one by one, as Python objects, which costs many times what parsing
-costs. `tests/sources/mysql/test_result_stream.py` watches the parts of PyMySQL that are not public.
+costs. `tests/sources/mysql/test_reading.py` watches the parts of PyMySQL that are not public.
 """
 
 from __future__ import annotations
