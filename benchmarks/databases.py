@@ -26,7 +26,7 @@ _DLT_ICEBERG = ("dlt, connectorx → iceberg", "dlt, adbc → iceberg")
 
 
 def _dativo(
-    served: Served, connector: str, parallelism: int = 1, **stream: str
+    served: Served, connector: str, parallelism: int = 1, *, codec: str | None = None, **stream: str
 ) -> Callable[[Path], Sequence[Path | str]]:
     table = f"{served.schema}.changing" if stream else served.table
 
@@ -40,7 +40,12 @@ def _dativo(
                 "connection": served.connection,
                 "credentials": served.credentials,
             },
-            "target": {"connector": connector, "connection": {key: str(folder / "out")}, "namespace": "raw"},
+            "target": {
+                "connector": connector,
+                "connection": {key: str(folder / "out")},
+                "namespace": "raw",
+                "options": {} if codec is None else {"compression": codec},
+            },
             "streams": {table: stream or {"mode": "full_refresh", "write": "append"}},
             "limits": {"memory_mb": 512, "parallelism": parallelism},
         }
@@ -114,6 +119,7 @@ def _postgres_parquet(scale: float, served: Served) -> list[Case]:
         Case("COPY thrown away", _drained(served, f"COPY {served.table} TO STDOUT")),
         Case("dativo → parquet", _dativo(served, "parquet"), exact),
         Case("dativo, parallelism 2 → parquet", _dativo(served, "parquet", 2), exact),
+        Case("the same with snappy, as dlt writes", _dativo(served, "parquet", 2, codec="snappy"), exact),
         Case("dlt, connectorx → parquet", _dlt(served, "connectorx", "parquet"), wide),
         Case("dlt, adbc → parquet", _dlt(served, "adbc", "parquet"), exact),
         Case("connectorx alone", _connectorx(served), wide),

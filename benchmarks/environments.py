@@ -48,6 +48,8 @@ def python_of(peer: str) -> Path:
     folder = WORK / "envs" / peer
     python = folder / "bin" / "python"
     ready = folder / ".ready"
+    if peer == "dativo" and ready.exists() and ready.stat().st_mtime < (ROOT / "pyproject.toml").stat().st_mtime:
+        ready.unlink()  # its connectors may be others
     if not ready.exists():
         subprocess.run([UV, "venv", "--quiet", "--allow-existing", "--python", "python3", folder], check=True)
         subprocess.run(

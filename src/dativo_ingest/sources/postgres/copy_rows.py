@@ -27,6 +27,7 @@ from dativo_ingest.sources.postgres.native_types import NativeType
 _LEAD = "lead"
 _NULL = r"\N"
 _BACKSLASH = ord("\\")
+_PIECE_BYTES = 2**16
 _STAND_IN = "\0"  # for a backslash, while other escapes are taken out: text in Postgres has no zero bytes
 _ESCAPES = (("b", "\b"), ("f", "\f"), ("n", "\n"), ("r", "\r"), ("t", "\t"), ("v", "\v"))
 _PLAIN_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -189,7 +190,9 @@ def _parsed(block: Any, kinds: dict[str, pa.DataType], *, lead: bool) -> list[Ar
 
 
 def _has_backslash(octets: NDArray[np.uint8]) -> bool:
-    return bool((octets == _BACKSLASH).any())
+    """Look piece by piece: what is compared stays in the processor's cache."""
+    starts = range(0, len(octets), _PIECE_BYTES)
+    return any(bool((octets[start : start + _PIECE_BYTES] == _BACKSLASH).any()) for start in starts)
 
 
 def _unescaped(texts: Array) -> Array:
