@@ -20,6 +20,7 @@ class Wire:
     Attributes:
         cut_after_bytes: After how many bytes of answers a connection breaks; None for never.
         cuts_left: How many connections are still to break.
+        resets: Whether what is on its way is lost then.
         is_silent: Whether nothing passes any more, and nobody is told.
         connections: How many there have been.
     """
@@ -27,6 +28,7 @@ class Wire:
     server_port: int
     cut_after_bytes: int | None = None
     cuts_left: int = 0
+    resets: bool = True
     is_silent: bool = False
     connections: int = 0
     port: int = 0
@@ -56,7 +58,8 @@ class Wire:
                     return
                 passed_bytes += len(data)
                 if answers and self._is_to_cut(passed_bytes):
-                    target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    if self.resets:
+                        target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     break
                 target.sendall(data)
         _shut(source)
@@ -76,9 +79,9 @@ def _shut(end: socket.socket) -> None:
 
 
 @contextmanager
-def wire(server_port: int, *, cut_after_bytes: int | None = None, cuts: int = 0) -> Iterator[Wire]:
+def wire(server_port: int, *, cut_after_bytes: int | None = None, cuts: int = 0, resets: bool = True) -> Iterator[Wire]:
     """Give a way to the server on loopback; it is gone afterwards, with all that goes through it."""
-    made = Wire(server_port, cut_after_bytes, cuts)
+    made = Wire(server_port, cut_after_bytes, cuts, resets)
     listener = socket.create_server(("127.0.0.1", 0))
     made.port = int(listener.getsockname()[1])
     thread = threading.Thread(target=made.serve, args=(listener,), daemon=True)

@@ -49,8 +49,6 @@ _SETTINGS: dict[str, str | float] = {
     "sql_auto_is_null": 0,
     "sql_big_selects": 1,
     "sql_safe_updates": 0,
-    "group_concat_max_len": 2**20,
-    "information_schema_stats_expiry": 0,  # MySQL 8: estimates are as of now
 }
 _CONSISTENT = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 

@@ -15,6 +15,7 @@ from dativo_ingest.run import exit_codes
 from dativo_ingest.run.ends import (
     Source,
     Target,
+    available_streams,
     contract_of,
     open_source,
     open_target,
@@ -54,7 +55,12 @@ def check_job(
     options = RunOptions(streams=streams, mode=mode)
 
     def source_checks(source: Source) -> Sequence[Check]:
-        plans.extend(plan_streams(loaded, source, None, options))
+        try:
+            available = available_streams(loaded, source)
+        except DativoError as error:
+            # Globs need an answer before there are streams to check; the source's own steps tell better what is wrong.
+            return [*source.reader.check(()), Check("streams", partial(_refuse, error))]
+        plans.extend(plan_streams(loaded, source, None, options, available))
         specs = []
         for plan in plans:
             contract = contract_of(plan)
@@ -150,6 +156,10 @@ def _run_checks(loaded: LoadedJob, end: str, checks: Sequence[Check]) -> Iterato
             yield _failed(end, check.step, started_s, verdict), exit_codes.of(verdict)
         else:
             yield _succeeded(end, check.step, started_s, result), exit_codes.OK
+
+
+def _refuse(error: DativoError) -> ConnectionTestResult:
+    raise error
 
 
 def _succeeded(end: str, step: str, started_s: float, result: ConnectionTestResult) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -95,13 +95,24 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
             writer.close()
 
 
-def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, options: RunOptions) -> list[StreamPlan]:
-    """Decide what each stream asked for does; the source is asked for its names only where the job has a glob.
+def available_streams(loaded: LoadedJob, source: Source) -> Mapping[str, Mapping[str, Any]]:
+    """Ask the source for the names that a job's globs pick from; nothing where the job has no glob."""
+    return source.reader.streams() if has_glob(loaded.job.streams) else {}
 
-    Without a target nothing is going to be written, so that streams cannot be in each other's way.
+
+def plan_streams(
+    loaded: LoadedJob,
+    source: Source,
+    target: Target | None,
+    options: RunOptions,
+    available: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[StreamPlan]:
+    """Decide what each stream asked for does.
+
+    Without a target nothing is going to be written, so that streams cannot be in each other's way. ``available`` is
+    what `available_streams` gave, where it has been asked already.
     """
-    available = source.reader.streams() if has_glob(loaded.job.streams) else {}
-    streams = expand(loaded.job, available)
+    streams = expand(loaded.job, available_streams(loaded, source) if available is None else available)
     wanted = select(streams, options.streams)
 
     def planned(name: str) -> StreamPlan:

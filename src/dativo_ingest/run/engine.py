@@ -14,6 +14,7 @@ from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.job.model import Maintenance
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
+from dativo_ingest.run.collector import wake
 from dativo_ingest.run.columns import with_source_types
 from dativo_ingest.run.ends import (
     Source,
@@ -233,6 +234,7 @@ class _Attempt:
         schema = with_source_types(schema, self.source.reader.source_schema(spec))
 
         self.stage = "run"
+        wake()
         key = self.run.lease_key(plan)
         try:
             StreamRun(

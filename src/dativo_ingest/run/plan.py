@@ -247,11 +247,16 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         )
         if value
     }
+    table = stream.table or name.rsplit(".", 1)[-1]
+    if not table:
+        raise InvalidConfigError(
+            f"stream {name}: the last part of its name is empty, so its table has none", hint="name it with table:"
+        )
     return StreamPlan(
         name=name,
         mode=mode,
         write=write,
-        table=stream.table or name.rsplit(".", 1)[-1],
+        table=table,
         namespace=stream.namespace or job.target.namespace,
         cursor=stream.cursor,
         primary_key=primary_key,

@@ -200,7 +200,7 @@ def stream_columns(session: duckdb.DuckDBPyConnection, schema: pa.Schema) -> lis
         if schema.names.count(name) > 1 or other != name:
             raise SchemaValidationError(
                 f"columns {other!r} and {name!r} are one name to DuckDB, which does not tell capitals apart",
-                hint="rename one of them in the contract",
+                hint="name only one of them in the contract, or rename one in the source, as a query can",
             )
     if not schema.names:
         return []

@@ -147,3 +147,29 @@ def test_a_glob_picks_from_the_connections_database(
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert {stream["name"].partition(".")[2] for stream in report["streams"]} == {"orders", "order log"}
+
+
+def test_a_check_of_globs_tells_the_step_at_which_there_is_no_way_in(
+    database: Any, job: Callable[..., Path], dativo: Callable[..., Result]
+) -> None:
+    _shop(database)
+    config = job(database.name, streams={f"{database.name}.o*": {}})
+    asked = ("check", "--config", str(config), "--only", "source", "--json")
+
+    refused = json.loads(CliRunner().invoke(program, asked, env={"MYSQL_PASSWORD": "wrong"}).stdout)
+    passed = json.loads(dativo(*asked).stdout)
+
+    steps = {each["step"]: each["status"] for each in refused["checks"]}
+    assert steps == {
+        "configuration": "ok",
+        "dns": "ok",
+        "tcp": "ok",
+        "tls": "ok",
+        "authentication": "fail",
+        "database": "skipped",
+        "permission": "skipped",
+        "streams": "skipped",
+    }
+    assert refused["exit_code"] == 77
+    assert f"read {database.name}.order log" in {each["step"] for each in passed["checks"]}
+    assert passed["status"] == "succeeded"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pymysql
 import pytest
 from mariadb_service import MariaDB, running
 
@@ -149,6 +150,18 @@ def test_writers_go_on_while_a_table_is_read(mariadb, read_from) -> None:
     )
 
     rows.close()
+
+
+def test_a_tables_definition_stays_as_it_is_while_it_is_read(mariadb) -> None:
+    make_accounts(mariadb, "kept")
+    session = open_session(_parameters(mariadb))
+
+    assert images.begin_image([session], "`kept`.`accounts`") is None
+
+    with pytest.raises(pymysql.OperationalError, match="Lock wait timeout"):
+        mariadb.ask("SET lock_wait_timeout = 1", "TRUNCATE TABLE kept.accounts")
+    session.close()
+    mariadb.ask("SET lock_wait_timeout = 5", "TRUNCATE TABLE kept.accounts")
 
 
 def test_what_a_status_says_of_images_is_found() -> None:

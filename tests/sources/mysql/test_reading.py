@@ -149,9 +149,21 @@ def test_what_cannot_be_asked_for_is_an_error_that_says_so(database, options, er
         ("varchar(40) COLLATE utf8mb4_bin", "CONCAT(CHAR(65 + seq % 58), seq)"),
         ("varchar(40) COLLATE utf8mb4_unicode_ci", "CONCAT(CHAR(97 + seq % 26), seq, 'ß')"),
         ("binary(16)", "UNHEX(MD5(seq))"),
+        ("varbinary(9)", "UNHEX(CONCAT('018', LPAD(HEX(seq), 9, '0')))"),
         ("datetime", "'2024-01-01' + INTERVAL seq SECOND"),
     ],
-    ids=["rising", "far apart", "extremes", "uuid", "prefixed", "binary letters", "letters", "bytes", "no axis"],
+    ids=[
+        "rising",
+        "far apart",
+        "extremes",
+        "uuid",
+        "prefixed",
+        "binary letters",
+        "letters",
+        "bytes",
+        "bytes alike",
+        "no axis",
+    ],
 )
 def test_a_table_is_cut_by_its_key_and_each_row_is_read_once(database, key, value) -> None:
     database.run(
@@ -167,6 +179,22 @@ def test_a_table_is_cut_by_its_key_and_each_row_is_read_once(database, key, valu
     if key != "datetime":
         assert len(found.batches) >= 4
         assert max(batch.num_rows for batch in found.batches) < 4500
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_a_filter_is_read_side_by_side_unless_an_index_finds_what_it_wants(database) -> None:
+    database.run(
+        "CREATE TABLE cut (id int PRIMARY KEY, n int, filler char(100), KEY (n))",
+        "INSERT INTO cut SELECT seq, seq, 'f' FROM seq_1_to_6000",
+        "ANALYZE TABLE cut",
+    )
+
+    most = database.read("cut", parallelism=2, options={"filter": "id % 2 = 0"})
+    few = database.read("cut", parallelism=2, options={"filter": "n = 7"})
+
+    assert sorted(row["id"] for row in most.rows) == list(range(2, 6001, 2))
+    assert len(most.batches) >= 4
+    assert [row["id"] for row in few.rows] == [7]
 
 
 @pytest.mark.usefixtures("small_ranges")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
-import pytest
-from mysql_zoo import ZOO, statements
-from postgres_zoo import spelt
 from workshop import Workshop
 
 DAYS = (
@@ -36,22 +32,6 @@ schema:
 def source(database: Any, connector: str = "mysql") -> dict[str, Any]:
     connection = {**database.server.connection, "database": database.name}
     return {"connector": connector, "connection": connection, "credentials": database.server.credentials}
-
-
-@pytest.mark.parametrize("target", ["iceberg", "parquet", "duckdb", "delta"])
-def test_every_type_lands_as_it_is(database, tmp_path, target) -> None:
-    database.run(*statements())
-    expected = pa.Table.from_batches(database.read("zoo").batches).sort_by("id")
-    workshop = Workshop(tmp_path, target=target, in_process=True)
-    workshop.job(source(database, "mariadb"), {"zoo": {"table": "zoo", "write": "overwrite"}})
-
-    ran = workshop.run()
-
-    assert ran.code == 0, ran.said
-    landed = workshop.table("zoo").sort_by("id")
-    assert len(landed) == len(expected) > len(ZOO)
-    wrong = {name: (spelt(expected.column(name)), spelt(landed.column(name))) for name in expected.column_names}
-    assert {name: each for name, each in wrong.items() if each[0] != each[1]} == {}
 
 
 def test_days_that_are_none_are_in_quarantine_as_they_were(database, tmp_path) -> None:

@@ -50,11 +50,11 @@ def test_rows_with_a_day_that_is_none_keep_what_was_written(database) -> None:
 
     found = database.read("days")
 
-    assert [batch.num_rows for batch in found.batches] == [1, 2]
-    good, bad = found.batches
+    good, *bad = found.batches
     assert good.schema.types == [pa.int32(), pa.date32(), pa.timestamp("us"), UTC]
-    assert bad.to_pylist() == [
-        {"id": 2, "d": "0000-00-00", "m": None, "t": "2024-01-01 00:00:00"},
+    assert good.column("id").to_pylist() == [1]
+    assert sorted((row for batch in bad for row in batch.to_pylist()), key=lambda row: row["id"]) == [
+        {"id": 2, "d": "0000-00-00", "m": None, "t": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)},
         {"id": 3, "d": "2024-00-15", "m": "2024-02-31 10:00:00.00", "t": "0000-00-00 00:00:00"},
     ]
 

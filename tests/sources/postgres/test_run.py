@@ -139,6 +139,30 @@ def test_new_rows_are_merged_and_a_run_without_any_says_so(database, dativo, tmp
     assert "no_data" in third.output or "no new" in third.output
 
 
+@pytest.mark.parametrize(
+    ("options", "connection", "exit_code", "error"),
+    [
+        pytest.param({"lock_timeout_s": 0.1}, {}, 75, "DATABASE_LOCK", id="locked"),
+        pytest.param({"query": "SELECT pg_sleep(9)", "statement_timeout_s": 0.1}, {}, 75, "TIMEOUT", id="statement"),
+        pytest.param({"query": "SELECT pg_sleep(9)", "max_snapshot_age_s": 0.1}, {}, 75, "TIMEOUT", id="age"),
+        pytest.param({}, {"port": 1}, 75, "NETWORK_ERROR", id="nobody there"),
+        pytest.param({}, {"user": "nobody_here"}, 77, "INVALID_CREDENTIALS", id="user"),
+        pytest.param({"query": "SELECT * FROM nowhere"}, {}, 66, "DATA_NOT_FOUND", id="table"),
+        pytest.param({"query": "SELECT 1 / 0 AS n"}, {}, 65, "DATA_VALIDATION_ERROR", id="data"),
+    ],
+)
+def test_the_exit_code_says_whether_to_try_again(database, dativo, tmp_path, options, connection, exit_code, error):  # noqa: PLR0917
+    database.run("CREATE TABLE held (id int)")
+    target = {"connector": "duckdb", "connection": {"path": str(tmp_path / "out.duckdb")}}
+    with database.server.connect(autocommit=False) as other:
+        other.execute(f"LOCK TABLE {database.name}.held")
+
+        ran = dativo("run", target=target, connection=connection, held={"options": options})
+
+        other.rollback()
+    assert (ran.exit_code, error in ran.output) == (exit_code, True), ran.output
+
+
 def test_rows_that_come_over_tls_are_the_same(database, tmp_path) -> None:
     database.run(ZOO, ROWS)
     certificate, key = Authority("Dativo tests").issue("127.0.0.1")

@@ -16,10 +16,17 @@ from postgres_service import running
 from postgres_wire import wire
 
 from dativo_ingest.sources.postgres import PostgresReader, ranges
+from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.snapshots import open_session
 from dativo_plugin_sdk import (
+    ConcurrencyError,
+    DatabaseLockError,
     DativoError,
+    DiskFullError,
     NetworkError,
+    ResourceError,
+    ResourceNotFoundError,
+    ResourceUnavailableError,
     Rows,
     ServiceUnavailableError,
     SourceConfig,
@@ -90,7 +97,7 @@ def test_a_read_by_one_session_that_is_cut_off_fails_and_says_that_trying_again_
 @pytest.mark.usefixtures("small_ranges")
 def test_a_range_of_values_is_read_again_only_before_it_gave_rows(long) -> None:
     options = {"partition_column": "id"}
-    cut = wire(long.server.port, cut_after_bytes=1_200_000, cuts=1)
+    cut = wire(long.server.port, cut_after_bytes=1_200_000, cuts=1, resets=False)
 
     with cut as way, pytest.raises(NetworkError):
         list(messages(long, connection={"port": way.port}, parallelism=2, options=options))
@@ -265,3 +272,33 @@ def test_a_transaction_timeout_of_the_role_is_told_with_what_to_do(long) -> None
         server.ask(f"ALTER ROLE {server.user} RESET ALL")
 
     assert "transaction_timeout" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("08006", NetworkError),
+        ("25P04", TimeoutError),
+        ("40001", ConcurrencyError),
+        ("53100", DiskFullError),
+        ("53200", ResourceUnavailableError),
+        ("53300", ServiceUnavailableError),
+        ("55P03", DatabaseLockError),
+        ("57014", TimeoutError),
+        ("57P01", ServiceUnavailableError),
+        ("57P02", ServiceUnavailableError),
+        ("57P03", ServiceUnavailableError),
+        ("57P04", ResourceNotFoundError),
+        ("57P05", TimeoutError),
+        ("58030", ServiceUnavailableError),
+        ("XX001", ResourceError),
+    ],
+)
+def test_what_the_server_says_has_a_class_of_its_own(state, kind) -> None:
+    error = psycopg.errors.lookup(state)("as the server says")
+
+    found = FAILURES.as_dativo_error(error, "orders")
+
+    assert type(found) is kind
+    assert found.hint
+    assert str(found) == "orders: as the server says"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 
-import pymysql
-
-from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.cursors import require_known
+from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.mysql.connection import MysqlAccess
-from dativo_ingest.mysql.failures import number_of
 from dativo_ingest.mysql.names import account
 from dativo_ingest.mysql.sessions import Session, ask, run, set_variables, value
 from dativo_ingest.mysql.way_in import way_in
@@ -18,11 +17,11 @@ from dativo_ingest.sources.mysql.cursor_conditions import cursor_column
 from dativo_ingest.sources.mysql.discovery import doubts, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
 from dativo_ingest.sources.mysql.selection import Selection
+from dativo_ingest.sources.mysql.watermark import upper_bound
 from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
     InsufficientPermissionsError,
-    InvalidConfigError,
     StreamSpec,
     TimeoutError,
 )
@@ -34,18 +33,8 @@ _LIMITS: dict[str, str | float] = {
     "max_statement_time": _READ_TIMEOUT_S,  # MariaDB
     "max_execution_time": _READ_TIMEOUT_S * 1000,  # MySQL
 }
-_OLD_S = 3600
-_NEEDS_PROCESS = 1227
 
 _FACTS = "SELECT DATABASE(), @@character_set_database, @@GLOBAL.read_only"
-# A prepared transaction (XA) whose session is gone has the number 0. InnoDB tells times in the server's own zone.
-_OLDEST = """
-SELECT t.trx_mysql_thread_id, p.user,
-       TIMESTAMPDIFF(SECOND, CONVERT_TZ(t.trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()) AS age_s
-FROM information_schema.innodb_trx t LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-WHERE t.trx_mysql_thread_id <> CONNECTION_ID() AND NOT t.trx_is_read_only
-ORDER BY t.trx_started LIMIT 1
-"""
 
 
 class Checks:
@@ -117,7 +106,8 @@ class Checks:
             selection = self._selected(session, stream)
         self._selections[stream.name] = selection
         if stream.mode == "incremental":
-            _require_cursor(stream, selection)
+            require_known(stream, selection.title, selection.columns, selection.relation)
+            cursor_column(stream, selection)
         relation = selection.relation
         if relation is None:
             return passed("the query is one that the server takes", columns=len(selection.columns))
@@ -144,39 +134,8 @@ class Checks:
         """See whether open transactions show: incremental runs leave for later what one may still commit."""
         session = self._way_in.session()
         with FAILURES.translated(self._way_in.place):
-            try:
-                oldest = ask(session, _OLDEST)
-            except pymysql.MySQLError as error:
-                if number_of(error) != _NEEDS_PROCESS:
-                    raise
-                return passed(
-                    f"{self._user} does not see others' transactions, so rows that they commit late may be missed;"
-                    f" GRANT PROCESS ON *.* TO {account(self._account(session))}",
-                    warning=True,
-                )
-        if not oldest:
-            return passed("no other transaction is open")
-        ((number, user, age_s),) = oldest
-        who = f"connection {number} of {user}" if number else "a prepared transaction (XA RECOVER lists it)"
-        if age_s > _OLD_S:
-            return passed(
-                f"{who} has been open for {age_s // 60} min: rows newer than its beginning wait for its end",
-                warning=True,
-                oldest=who,
-                age_s=age_s,
-            )
-        return passed(f"the oldest is {age_s} s old", oldest=who, age_s=age_s)
+            bound = upper_bound(session, timedelta(0))
+        return open_transactions(bound)
 
     def _account(self, session: Session) -> str:
         return str(value(session, "SELECT CURRENT_USER()"))
-
-
-def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
-    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
-        cursor_column(stream, selection)
-        return
-    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
-    raise InvalidConfigError(
-        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
-        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
-    )

@@ -57,8 +57,8 @@ def beyond(column: Column, cursor: Any) -> str:
 
 
 def up_to(column: Column, cursor: Any) -> str:
-    """Ask for rows up to a value and of it; for none where there is no value."""
-    return "FALSE" if cursor is None else f"{quoted(column.name)} <= {as_sql(cursor, column)}"
+    """Ask for rows up to a value, and of it."""
+    return f"{quoted(column.name)} <= {as_sql(cursor, column)}"
 
 
 def as_sql(value: Any, column: Column) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -120,6 +120,16 @@ def key_ranges(session: Session, relation: Relation | None, readers: int) -> lis
     return conditions(key.name, [axis.sql(cut) for cut in looks.in_order(_cuts(looks, axis, start, wanted))])
 
 
+def reads_all(session: Session, rest: str) -> bool:
+    """Say whether the server looks at every row for a query, rather than find some by an index.
+
+    Args:
+        session: A session.
+        rest: The query from FROM on.
+    """
+    return str(_explained(session, f"SELECT 1 {rest}", "type")).lower() in {"all", "index"}
+
+
 def conditions(key: str, cuts: Sequence[str]) -> list[str]:
     """Write the ranges that begin at these values, and the one before them; the last has no end."""
     if not cuts:
@@ -143,13 +153,10 @@ class _Looks:
         self.left -= 1
         below = "" if high is None else f" AND {self._key} < {self._axis.sql(high)}"
         statement = (
-            f"EXPLAIN FORMAT=TRADITIONAL SELECT {self._key} FROM {self._table} FORCE INDEX (PRIMARY)"  # noqa: S608
+            f"SELECT {self._key} FROM {self._table} FORCE INDEX (PRIMARY)"  # noqa: S608
             f" WHERE {self._key} >= {self._axis.sql(low)}{below}"
         )
-        with self._session.cursor() as cursor:
-            cursor.execute(statement)
-            at = [str(each[0]).lower() for each in cursor.description].index("rows")
-            return _Piece(low, high, int((cursor.fetchone() or [0] * (at + 1))[at] or 0))
+        return _Piece(low, high, int(_explained(self._session, statement, "rows") or 0))
 
     def in_order(self, cuts: Sequence[str]) -> Sequence[str]:
         """Give the cuts where the server has them in this order, too; else none: collations may be of any kind."""
@@ -167,6 +174,15 @@ class _Looks:
             " WHERE COALESCE(one.sample, a.cut) >= COALESCE(one.sample, b.cut)",
         )
         return [] if pairs[0][0] else cuts
+
+
+def _explained(session: Session, query: str, fact: str) -> Any:
+    """Ask how the server would go about a query, and give a fact of its first step."""
+    with session.cursor() as cursor:
+        cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {query}")
+        at = [str(each[0]).lower() for each in cursor.description].index(fact)
+        first = cursor.fetchone()
+        return None if first is None else first[at]
 
 
 def _cuts(looks: _Looks, axis: Axis, start: str, ranges: int) -> list[str]:
@@ -212,7 +228,8 @@ def _axis(key: Column, low: object, high: object, *, is_binary: bool) -> tuple[A
     if isinstance(low, str) and isinstance(high, str) and key.source_type.startswith(("char", "varchar")):
         return TextAxis(is_binary=is_binary), _common(low, high)
     if isinstance(low, bytes) and isinstance(high, bytes):
-        return BytesAxis(), _common(low.hex()[: len(low.hex()) // 2 * 2], high.hex())
+        same = _common(low.hex(), high.hex())
+        return BytesAxis(), same[: len(same) // 2 * 2]
     return None
 
 

@@ -24,6 +24,12 @@ class MysqlSourceOptions(PluginConfig):
     """How long to wait for others that change a table's definition; 0 is for ever."""
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
+    writers_timeout_s: float = Field(default=10.0, ge=0)
+    """How long an incremental run waits for open transactions where nothing tells which rows they may bring: all that
+    write, where a number is followed, and those that were prepared."""
+    time_zone: str | None = Field(default=None, min_length=1)
+    """The zone of times in a cursor that has none, such as ``Europe/Rome``; by default that of the server or UTC,
+    whichever is earlier."""
     max_snapshot_age_s: float = Field(default=14_400.0, ge=0)
     """How long the image that is read may be kept open at the server, four hours by default; 0 is for ever."""
     spill_after_s: float = Field(default=600.0, ge=0)

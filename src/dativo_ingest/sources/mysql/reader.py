@@ -41,7 +41,7 @@ class MysqlReader(StreamReader):
         InvalidConfigError: A key or value is wrong.
     """
 
-    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.KEYS})
+    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.KEYS, Capability.WATERMARK})
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)

@@ -20,7 +20,7 @@ from dativo_ingest.mysql.names import quoted
 from dativo_ingest.mysql.sessions import Session, connect, let_go, run, set_variables
 from dativo_ingest.sources.mysql.failures import FAILURES
 from dativo_ingest.sources.mysql.images import Image, ImageGoneError, begin_image
-from dativo_ingest.sources.mysql.key_ranges import WHOLE, key_ranges
+from dativo_ingest.sources.mysql.key_ranges import WHOLE, key_ranges, reads_all
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
 from dativo_ingest.sources.mysql.result_stream import BLOCK_BYTES, StoppedError, streamed
 from dativo_ingest.sources.mysql.rows import ReadColumn, RowBlock, RowParser
@@ -141,9 +141,11 @@ class Reading:
 
     def _ranges(self, session: Session) -> list[str]:
         relation = self.selection.relation
-        if relation is None or self.selection.conditions or not relation.has_images:
+        if self.parallelism < 2 or relation is None or not relation.has_images:  # noqa: PLR2004
             return [WHOLE]
         with FAILURES.translated(self.selection.title):
+            if self.selection.conditions and not reads_all(session, self.selection.rest()):
+                return [WHOLE]
             return key_ranges(session, relation, self.parallelism)
 
     def _whole(self, session: Session) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.misfits import apart
 from dativo_ingest.sources.mysql.arrow import Array, Mask, Octets, Positions, booleans, buffer_of, integers, pc
 from dativo_ingest.sources.mysql.calendar_texts import dates, moments
 from dativo_ingest.sources.mysql.cells import Cells, find_cells
@@ -88,8 +89,8 @@ class RowParser:
     def parse(self, block: RowBlock) -> Iterator[pa.RecordBatch]:
         """Give the rows of a block, which may be used again then.
 
-        Rows with a value that its column's type cannot hold come in a batch of their own, after the others, in which
-        the columns at fault have the values as text.
+        Rows with a value that its column's type cannot hold come in batches of their own, after the others: in each the
+        same columns are at fault, and have the values as text.
 
         Raises:
             ArrowInvalid: A value is not of its column's type, or the rows are not as the columns say.
@@ -111,13 +112,11 @@ class RowParser:
         if not misfits:
             yield pa.RecordBatch.from_arrays(made, names=self._names)
             return
-        bad = np.logical_or.reduce(list(misfits.values()))
-        if not bad.all():
-            yield pa.RecordBatch.from_arrays(made, names=self._names).filter(booleans(~bad))
+        texts: dict[int, Array] = {}
         for number in misfits:
             nulls = cells[number].nulls
-            made[number] = columns[number] if nulls is None else _with_nulls(columns[number], nulls)
-        yield pa.RecordBatch.from_arrays(made, names=self._names).filter(booleans(bad))
+            texts[number] = columns[number] if nulls is None else _with_nulls(columns[number], nulls)
+        yield from apart(made, texts, misfits, self._names)
 
     def _take(self, block: RowBlock, cells: Sequence[Cells]) -> dict[int, Array]:
         """Copy out what a parser of lines cannot read, and make lines of the block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
+from dativo_ingest.databases.following import Following
+from dativo_ingest.databases.settling import Waiting
 from dativo_ingest.mysql.connection import Parameters
 from dativo_ingest.mysql.sessions import Session, ask, let_go, set_variables, value
 from dativo_ingest.sources.mysql.cursor_conditions import cursor_column, range_conditions
 from dativo_ingest.sources.mysql.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
-from dativo_ingest.sources.mysql.following import Following
+from dativo_ingest.sources.mysql.followed import MysqlCursor
 from dativo_ingest.sources.mysql.options import options_of
 from dativo_ingest.sources.mysql.reading import Reading, limits, open_session
 from dativo_ingest.sources.mysql.relations import Relation
@@ -48,6 +51,7 @@ class Streams:
         self._selections: dict[str, Selection] = {}
         self._relations: dict[str, Relation] = {}
         self._identity: str | None = None
+        self._stop = threading.Event()
 
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
         """List the tables and views that the user may read."""
@@ -114,9 +118,14 @@ class Streams:
                 with FAILURES.translated(stream.name):
                     session = self._session()
                     set_variables(session, limits(options))
-                    following = Following(session, column, selection, columns, CursorState.of(stream, state))
+                    followed = MysqlCursor(session, stream, column, selection, options)
+                    as_arrow = any(each.name == column.name and not each.as_text for each in columns)
+                    waiting = Waiting(followed.still_open, self._stop.wait, options.writers_timeout_s)
+                    following = Following(
+                        followed, stream, CursorState.of(stream, state), as_arrow=as_arrow, waiting=waiting
+                    )
                 yield from (Warned(text) for text in following.warnings)
-                selection = following.selection
+                selection = selection.where(*following.conditions)
         self._reading = Reading(
             self._parameters,
             selection,
@@ -136,6 +145,7 @@ class Streams:
 
     def close(self) -> None:
         """End what is being read, and let go of connections; may be called twice."""
+        self._stop.set()
         if self._reading is not None:
             self._reading.cancel()
         if self._shared is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dativo_ingest.databases.descriptions import NAMED, described, listed, not_found
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
-from dativo_ingest.sources.postgres.relations import Relation, readable, relations, with_columns
+from dativo_ingest.sources.postgres.relations import XMIN, Relation, readable, relations, with_columns
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DiscoveryResult, InsufficientPermissionsError
 
 
@@ -28,7 +28,7 @@ def discover(session: Session, pattern: str | None = None) -> DiscoveryResult:
     if pattern is not None and not picked:
         warnings.append(f"nothing matches {pattern!r}: names are schema.table, such as public.orders")
     return DiscoveryResult(
-        [described(relation) for relation in objects],
+        [described(each, versions=XMIN if each.has_versions else None) for each in objects],
         metadata={
             "database": database,
             "user": user,

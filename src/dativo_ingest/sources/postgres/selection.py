@@ -16,7 +16,7 @@ from dativo_ingest.sources.postgres.discovery import find
 from dativo_ingest.sources.postgres.native_types import as_bytes, as_json, catalog_types, money_decimals, native_type
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Column, Relation
-from dativo_plugin_sdk import InvalidConfigError, StreamSpec
+from dativo_plugin_sdk import DataValidationError, InvalidConfigError, StreamSpec
 
 _LOSSY = b"dativo.lossy"
 _FORMATS = (
@@ -87,6 +87,7 @@ def selection_of(
 
     Raises:
         DataNotFoundError: There is no such table.
+        DataValidationError: It has no columns.
         InvalidConfigError: The query has columns without a name of their own, or a column is not there.
     """
     if options.query is not None:
@@ -94,6 +95,10 @@ def selection_of(
     else:
         relation = known or find(session, stream.name)
         selection = Selection(relation.title, quoted(relation.schema, relation.name), relation.columns, relation)
+    if not selection.columns:
+        raise DataValidationError(
+            f"stream {selection.title}: it has no columns, so there is nothing to read", hint="leave the stream out"
+        )
     if options.columns:
         selection = replace(selection, columns=tuple(selection.column(name) for name in options.columns))
     return selection if options.filter is None else selection.where(options.filter)

@@ -11,19 +11,21 @@ import psycopg
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
+from dativo_ingest.databases.following import Following
+from dativo_ingest.databases.settling import Waiting
 from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
 from dativo_ingest.sources.postgres.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
-from dativo_ingest.sources.postgres.following import Followed, Following
+from dativo_ingest.sources.postgres.followed import PostgresCursor
 from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
-from dativo_ingest.sources.postgres.relations import Relation
+from dativo_ingest.sources.postgres.relations import XMIN, Relation
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
-from dativo_ingest.sources.postgres.transaction_ids import XMIN, FollowingIds, require_versions
+from dativo_ingest.sources.postgres.transaction_ids import FollowingIds, require_versions
 from dativo_plugin_sdk import (
     DataValidationError,
     DiscoveryResult,
@@ -123,7 +125,7 @@ class Streams:
             else:
                 following = self._following(stream, selection, columns, CursorState.of(stream, state))
                 yield from (Warned(text) for text in following.warnings)
-                selection = following.selection
+                selection = selection.where(*following.conditions)
         self._reading = Reading(
             self._parameters,
             selection,
@@ -159,7 +161,10 @@ class Streams:
             if stream.cursor == XMIN:
                 return FollowingIds(session, stream, selection, state, self.fingerprint())
             column, options = cursor_column(stream, selection), options_of(stream, self._written)
-            return Following(Followed(session, stream, column, selection, options, self._stop), columns, state)
+            followed = PostgresCursor(session, stream, column, selection, options)
+            as_arrow = any(each.name == column.name and not each.as_text for each in columns)
+            waiting = Waiting(followed.still_open, self._stop.wait, options.writers_timeout_s)
+            return Following(followed, stream, state, as_arrow=as_arrow, waiting=waiting)
 
     def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
         known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
-from dativo_ingest.targets.absent_keys import AbsentKeys
 from dativo_ingest.targets.arrow_evolution import evolve_schema
 from dativo_ingest.targets.delta.changes import apply_changes, require_features, widen, widened
 from dativo_ingest.targets.delta.config import DeltaOptions, Place, title, writer_codec
@@ -49,6 +48,9 @@ from dativo_plugin_sdk import (
     TableSpec,
     TableWriter,
 )
+
+if TYPE_CHECKING:
+    from dativo_ingest.targets.absent_keys import AbsentKeys
 
 _COMMIT_TRIES = 20
 _LOOKS = 3
@@ -160,6 +162,8 @@ class DeltaTableWriter(TableWriter):
         self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
     ) -> KeyComparison:
         """Read the keys of the table's version, and find out which of them the source has no more."""
+        from dativo_ingest.targets.absent_keys import AbsentKeys  # noqa: PLC0415  DuckDB, which few runs need
+
         table = load_table(self._place, self._name)
         if table is None:
             return KeyComparison()

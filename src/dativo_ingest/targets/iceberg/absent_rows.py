@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from pyiceberg.schema import Schema
 from pyiceberg.types import PrimitiveType
 
-from dativo_ingest.targets.absent_keys import AbsentKeys
 from dativo_ingest.targets.iceberg.evolution import WidenType, plan_changes
 from dativo_ingest.targets.iceberg.file_schema import FileSchema
 from dativo_ingest.targets.iceberg.merge import live_files, rows_of_file
@@ -22,6 +21,8 @@ from dativo_plugin_sdk import KeyComparison
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
     from pyiceberg.table.metadata import TableMetadata
+
+    from dativo_ingest.targets.absent_keys import AbsentKeys
 
 
 class AbsentRows:
@@ -44,6 +45,8 @@ class AbsentRows:
 
     def find(self, incoming: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None) -> KeyComparison:
         """Find them; where the table has no rows to compare, the keys are not asked for."""
+        from dativo_ingest.targets.absent_keys import AbsentKeys  # noqa: PLC0415  DuckDB, which few runs need
+
         there = self._table.schema()
         if not set(incoming.names) <= {field.name for field in there.fields}:
             return KeyComparison()
