@@ -109,7 +109,8 @@ def _check_detection(source: Source, plan: StreamPlan, spec: StreamSpec) -> Conn
         )
     said = f"{', '.join(columns)} says which rows are deleted"
     if plan.key_diff is not None:
-        said = f"{', '.join(columns)} of all rows is compared with the table's at most every {plan.key_diff.every}"
+        often = f"once in {plan.key_diff.every}" if plan.key_diff.every else "by every run"
+        said = f"{', '.join(columns)} of all rows is compared with the table's {often}"
     return ConnectionTestResult(
         success=True, message=said, details={name: str(landing.rows.field(name).type) for name in columns}
     )
