@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 from dativo_ingest.run.switching import quick_switching
 
 
 def test_threads_take_turns_soon_while_a_run_goes_on() -> None:
     before_s = sys.getswitchinterval()
 
-    with pytest.raises(ValueError, match="no job"), quick_switching():
+    with quick_switching():
         within_s = sys.getswitchinterval()
-        raise ValueError("no job")
 
     assert within_s <= 0.001
     assert sys.getswitchinterval() == before_s

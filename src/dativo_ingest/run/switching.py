@@ -1,7 +1,7 @@
 """How soon a thread that waits for the interpreter gets it.
 
-Threads that read, parse and write spend their time in libraries, which need no interpreter, and come back for moments: to
-wait for one of the others as long as Python lets it, which is 5 ms, would be longer than most of their work takes.
+Threads that read, parse and write spend their time in libraries, which need no interpreter, and come back for moments.
+To wait for one of the others as long as Python lets it, 5 ms, would be longer than most of their work takes.
 """
 
 from __future__ import annotations
