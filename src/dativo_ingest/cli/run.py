@@ -123,6 +123,7 @@ def run(
     A run waits for another one that is at work on the same streams, and goes on from where that one stopped.
     """
     from dativo_ingest.run.collector import resting
+    from dativo_ingest.run.switching import quick_switching
 
     if full_refresh and limit is not None and not dry_run:
         raise click.UsageError(
@@ -130,7 +131,7 @@ def run(
             "loaded; add --dry-run, or leave one of them out."
         )
     paths = job_paths(config, job_dir)
-    with resting():
+    with resting(), quick_switching():
         from dativo_ingest.run.plan import RunOptions
 
         options = RunOptions(
