@@ -403,6 +403,7 @@ class StreamRun:
             or self.totals.quarantined
             or self.plan.write == "overwrite"
             or self._keys_compared_at != self.outcome.before.keys_compared_at
+            or (self._diff is not None and self._diff.result is not None and self._diff.result.found.absent)
             or (self._moved and not self._keeps_state and self._state != self.outcome.before.state)
         )
 
