@@ -7,45 +7,24 @@ ratio is always to a case of the same run of this script, never to a number from
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from contenders import Benchmark, Case
 from environments import HERE, WORK, lineitem_csv, python_of, rows_arrow, rows_parquet
 from lineitem import contract
 from measure import Measured, as_told, best, measure, median
 
+from databases import DATABASES
+
 OURS = python_of("dativo")
 DATIVO = OURS.parent / "dativo"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One contender: its name and what runs it, given a fresh folder."""
-
-    name: str
-    command: Callable[[Path], Sequence[str | Path]]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Contenders for one piece of work; ratios are to ``floor``."""
-
-    title: str
-    floor: str
-    by: str
-    limits: dict[str, float]
-    cases: Callable[[float], list[Case]]
-    inside: bool = False
-    """Whether a case prints what its work alone took; otherwise the whole process counts."""
-    limits_of_wall: dict[str, float] = field(default_factory=dict)
-    """Limits of wall time, where ``limits`` are of CPU seconds."""
-    floors: dict[str, str] = field(default_factory=dict)
-    """Cases whose ratios are to another one than ``floor``."""
 
 
 def _job(folder: Path, source: Path, target: dict[str, object], namespace: str | None = None) -> Path:
@@ -300,42 +279,60 @@ BENCHMARKS = {
         {"dativo → parquet": 1.25, "dativo → iceberg": 1.25},
         _csv,
     ),
+    **DATABASES,
     "ten-rows": Benchmark("A job of 10 rows → Iceberg", "dlt → iceberg", "wall", {"dativo → iceberg": 0.5}, _ten_rows),
     "help": Benchmark("dativo --help", "python -c pass", "wall", {}, _help),
 }
 
 
-def run(name: str, scale: float, times: int, pick: Callable[[Sequence[Measured]], Measured]) -> bool:
+def run(name: str, scale: float, times: int, pick: Callable[[Sequence[Measured]], Measured], only: str) -> bool:
     """Run one benchmark, print its table, and say whether our limits held."""
     benchmark = BENCHMARKS[name]
-    cases = benchmark.cases(scale)
-    runs: dict[str, list[Measured]] = {case.name: [] for case in cases}
-    for _ in range(times):
-        for case in cases:  # in turns, so that a busy neighbour is nobody's alone
-            folder = WORK / "run"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            measured = measure([str(part) for part in case.command(folder)], cwd=folder)
-            runs[case.name].append(as_told(measured) if benchmark.inside else measured)
+    with benchmark.serve(scale) if benchmark.serve else contextlib.nullcontext() as server:
+        cases = benchmark.cases(scale) if server is None else benchmark.cases(scale, server)
+        cases = [case for case in cases if fnmatchcase(case.name, only)]
+        runs: dict[str, list[Measured]] = {case.name: [] for case in cases}
+        for _ in range(times):
+            for case in cases:  # in turns, so that a busy neighbour is nobody's alone
+                folder = WORK / "run"
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                command = [str(part) for part in case.command(folder)]
+                measured = measure(command, cwd=folder, server_cpu_s=None if server is None else server.cpu_s)
+                if case.verify is not None:
+                    case.verify(folder)
+                runs[case.name].append(as_told(measured) if benchmark.inside else measured)
     results = {case: pick(measured) for case, measured in runs.items()}
-    others = list(next(iter(results.values())).others)
     print(f"\n## {benchmark.title} (scale {scale:g}, {pick.__name__} of {times})\n")
+    return _show(benchmark, results)
+
+
+def _show(benchmark: Benchmark, results: Mapping[str, Measured]) -> bool:
+    """Print the table, and say whether our limits held."""
+    others = list(next(iter(results.values())).others)
     print("| " + " | ".join(["case", "CPU s", "wall s", "peak MB", *others, "CPU ratio", "wall ratio", "limit"]) + " |")
     print("|" + "---|" * (7 + len(others)))
     held = True
     for case, result in results.items():
-        floor = results[benchmark.floors.get(case, benchmark.floor)]
-        ratios = {"cpu": result.cpu_s / floor.cpu_s, "wall": result.wall_s / floor.wall_s}
-        limits = {benchmark.by: benchmark.limits.get(case), "wall": benchmark.limits_of_wall.get(case)}
-        if benchmark.by == "wall":
-            limits = {"wall": benchmark.limits.get(case)}
-        kept = {by: ratios[by] <= limit for by, limit in limits.items() if limit is not None}
+        floor = benchmark.floors.get(case, benchmark.floor)
+        floors = [results[name] for name in ([floor] if isinstance(floor, str) else floor) if name in results]
+        found = {
+            "cpu": result.cpu_s / min((each.cpu_s for each in floors), default=result.cpu_s),
+            "wall": result.wall_s / min((each.wall_s for each in floors), default=result.wall_s),
+            "peak MB": result.peak_mb,
+        }
+        limits = {
+            "wall": benchmark.limits_of_wall.get(case),
+            "peak MB": benchmark.limits_of_peak_mb.get(case),
+        }
+        limits = {benchmark.by: benchmark.limits.get(case), **{by: each for by, each in limits.items() if each}}
+        kept = {by: found[by] <= limit for by, limit in limits.items() if limit is not None}
         held = held and all(kept.values())
         verdict = ", ".join(f"{by} ≤ {limits[by]:g} {'✓' if ok else '✗'}" for by, ok in kept.items())
-        told = "".join(f" {result.others[key]:.0f} |" for key in others)
+        told = "".join(f" {result.others[key]:.2f} |".replace(".00 |", " |") for key in others)
         print(
             f"| {case} | {result.cpu_s:.2f} | {result.wall_s:.2f} | {result.peak_mb:.0f} |{told}"
-            f" {ratios['cpu']:.2f} | {ratios['wall']:.2f} | {verdict} |",
+            f" {found['cpu']:.2f} | {found['wall']:.2f} | {verdict} |",
             flush=True,
         )
     return held
@@ -352,12 +349,13 @@ def main() -> None:
     parser.add_argument(
         "--best", action="store_true", help="count the run of the fewest CPU seconds, for a machine that others use"
     )
+    parser.add_argument("--only", default="*", help="cases whose names match this pattern, such as 'dativo*'")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     pick = best if arguments.best else median
-    held = [run(name, arguments.scale, arguments.times, pick) for name in arguments.names or BENCHMARKS]
+    held = [run(name, arguments.scale, arguments.times, pick, arguments.only) for name in arguments.names or BENCHMARKS]
     sys.exit(0 if all(held) else 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -12,7 +13,7 @@ UV = ROOT / ".tools" / "bin" / "uv"
 
 PEERS = {
     # as a user installs it: what only the tests need is not there to be imported
-    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", f"{ROOT}[delta]"],
+    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", f"{ROOT}[delta,postgres,mysql]"],
     "duckdb-iceberg": ["duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5", "pyarrow"],
     "polars": ["polars==2.1.0"],
     "duckdb": ["duckdb==2.0.0"],
@@ -23,21 +24,40 @@ PEERS = {
         "sqlalchemy",
         "pyarrow",
     ],
+    "dlt-sql": [
+        "dlt[parquet,filesystem,sql_database]==1.31.0",
+        "adbc-driver-postgresql==1.13.0",
+        "connectorx==0.4.6",
+        "numpy",
+        "psycopg[binary]",
+        "pymysql",
+        "pyarrow",
+        "pyiceberg[sql-sqlite]",
+        "sqlalchemy",
+    ],
+    "arrow-sql": ["adbc-driver-postgresql==1.13.0", "connectorx==0.4.6", "numpy", "pyarrow"],
+    "duckdb-sql": ["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"],
+    "sling": ["sling-linux-amd64==1.4.11"],
     "tpch": ["tpchgen-cli"],
 }
 
 
+@cache
 def python_of(peer: str) -> Path:
     """Give the interpreter of a peer's environment, made on first use."""
     folder = WORK / "envs" / peer
     python = folder / "bin" / "python"
     ready = folder / ".ready"
+    if peer == "dativo" and ready.exists() and ready.stat().st_mtime < (ROOT / "pyproject.toml").stat().st_mtime:
+        ready.unlink()  # its connectors may be others
     if not ready.exists():
         subprocess.run([UV, "venv", "--quiet", "--allow-existing", "--python", "python3", folder], check=True)
         subprocess.run(
             [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PEERS[peer]], check=True
         )
         ready.touch()
+    if peer == "dativo":  # what pip does with a package's modules, and not with an editable one's
+        subprocess.run([python, "-m", "compileall", "-q", ROOT / "src", ROOT / "sdk" / "src"], check=True)
     return python
 
 

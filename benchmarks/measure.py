@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_SETTLE_S = 0.2  # for a server to end the sessions that were left
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,25 @@ class Measured:
     others: Mapping[str, float] = field(default_factory=dict)
 
 
-def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Measured:
+def measure(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    server_cpu_s: Callable[[], float] | None = None,
+) -> Measured:
     """Run a command to its end.
+
+    Args:
+        command: The program and its arguments.
+        cwd: Where to run it.
+        env: Variables beside those of this process.
+        server_cpu_s: Tells what a server that the command asks has taken so far; what it takes meanwhile is added.
 
     Raises:
         SystemExit: It failed; its output is shown.
     """
+    server_before_s = server_cpu_s() if server_cpu_s else 0.0
     started_s = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -48,7 +63,12 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)} failed with {process.returncode}:\n{output}")
-    return Measured(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss / 1024, output)
+    client_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if server_cpu_s is None:
+        return Measured(client_s, wall_s, peak_mb, output)
+    time.sleep(_SETTLE_S)
+    server_s = server_cpu_s() - server_before_s
+    return Measured(client_s + server_s, wall_s, peak_mb, output, {"client CPU s": client_s, "server CPU s": server_s})
 
 
 def as_told(measured: Measured) -> Measured:

@@ -25,14 +25,21 @@ from pydantic.fields import FieldInfo
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
-from dativo_ingest.job import model as job_model
+from dativo_ingest.job import delete_detection, model as job_model
 from dativo_ingest.run import documents_schema
 from dativo_plugin_sdk import errors
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 REGION = re.compile(r"(<!-- generated: (?P<name>[\w.:]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-JOB_MODELS = ("Job", "Source", "Target", "Defaults", "Stream", "Maintenance", "Limits", "Lease")
+JOB_MODELS: dict[str, type[BaseModel]] = {
+    each.__name__: each
+    for each in (
+        *(job_model.Job, job_model.Source, job_model.Target, job_model.Defaults, job_model.Stream),
+        *(delete_detection.SoftColumn, delete_detection.KeyDiff),
+        *(job_model.Maintenance, job_model.Limits, job_model.Lease),
+    )
+}
 
 
 def main() -> int:
@@ -70,7 +77,7 @@ def region(name: str) -> str:
     """Give the text of one region."""
     match name:
         case "job":
-            return "\n".join(_model_section(getattr(job_model, each)) for each in JOB_MODELS)
+            return "\n".join(_model_section(each) for each in JOB_MODELS.values())
         case "errors":
             return _errors()
         case "exit_codes":
@@ -89,8 +96,13 @@ def _json(value: Any) -> str:
 
 
 def _model_section(model: type[BaseModel]) -> str:
-    title = "The job" if model is job_model.Job else f"`{model.__name__.lower()}`"
+    title = "The job" if model is job_model.Job else f"`{_key(model.__name__)}`"
     return f"## {title}\n\n{_doc(model)}\n\n{_keys(model)}"
+
+
+def _key(name: str) -> str:
+    """Give a model's name as jobs write it."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _keys(model: type[BaseModel]) -> str:
@@ -127,7 +139,7 @@ def _type_of(schema: dict[str, Any], models: dict[str, Any]) -> str:  # noqa: PL
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         target = models[name]
-        return f"[`{name.lower()}`](#{name.lower()})" if name in JOB_MODELS else _type_of(target, models)
+        return f"[`{_key(name)}`](#{_key(name)})" if name in JOB_MODELS else _type_of(target, models)
     if "anyOf" in schema:
         parts = [_type_of(part, models) for part in schema["anyOf"] if part.get("type") != "null"]
         return " or ".join(dict.fromkeys(parts))

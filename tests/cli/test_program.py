@@ -34,6 +34,22 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
+def test_no_threads_of_linear_algebra_are_started() -> None:
+    program = (
+        "import os, sys\n"
+        "from dativo_ingest.cli import main\n"
+        "sys.argv = ['dativo', '--version']\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    import numpy\n"
+        "    print(len(os.listdir('/proc/self/task')), file=sys.stderr)\n"
+    )
+
+    done = python("-c", program)
+
+    assert (done.returncode, done.stderr) == (0, "1\n")
+
+
 def test_the_package_runs_as_a_module() -> None:
     done = python("-m", "dativo_ingest", "--version")
 

@@ -55,4 +55,5 @@ def test_of_many_that_create_a_table_one_lands_and_the_others_take_everything_aw
         assert table.look(runs=4) == 1
         assert {file for file in table.stray_files() if not table.place.foreign(file)} == set()
         assert list((table.folder / "tmp").iterdir()) == []
+        table.look_for_stray_files()
         table.look_whole(table.run())

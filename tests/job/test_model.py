@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
+from dativo_ingest.job.delete_detection import KeyDiff, SoftColumn
 from dativo_ingest.job.model import Job
 from dativo_plugin_sdk.config import parse
 from dativo_plugin_sdk.errors import InvalidConfigError
@@ -152,3 +154,47 @@ def test_importing_the_job_imports_no_pyarrow() -> None:
 def test_what_becomes_of_changes_is_said_once(stream: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidConfigError, match=message):
         job(streams={"a": {"mode": "incremental", **stream}})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        pytest.param("none", None, id="none"),
+        pytest.param(None, None, id="nothing"),
+        pytest.param("key_diff", KeyDiff(mode="key_diff"), id="a lone word"),
+        pytest.param({"mode": "key_diff", "every": 0}, KeyDiff(mode="key_diff", every=timedelta(0)), id="every run"),
+        pytest.param({"mode": "key_diff", "every": "0"}, KeyDiff(mode="key_diff", every=timedelta(0)), id="as text"),
+        pytest.param(
+            {"mode": "soft_column", "column": "gone", "values": [True, "Y", 1]},
+            SoftColumn(mode="soft_column", column="gone", values=["true", "Y", "1"]),
+            id="values as YAML has them",
+        ),
+    ],
+)
+def test_a_short_form_of_delete_detection_stands_for_its_defaults(written: object, meant: object) -> None:
+    assert job(streams={"a": {"delete_detection": written}}).streams["a"].delete_detection == meant
+
+
+def test_keys_are_compared_once_a_day_and_half_of_a_table_may_go() -> None:
+    made = KeyDiff(mode="key_diff")
+
+    assert (made.every, made.max_deleted_share) == (timedelta(days=1), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ({"delete_detection": "keydiff"}, "mode is one of none, soft_column, key_diff"),
+        ({"delete_detection": {"every": "1h"}}, "mode is one of none, soft_column, key_diff"),
+        ({"delete_detection": "soft_column"}, r"delete_detection.column: required key is missing"),
+        ({"delete_detection": {"mode": "key_diff", "evry": "1h"}}, r"delete_detection.evry: unknown key, did you mean"),
+        ({"delete_detection": {"mode": "key_diff", "every": 3}}, "write a number and a unit"),
+        ({"delete_detection": "key_diff", "write": "append"}, "write: append merges none"),
+        ({"delete_detection": "key_diff", "op_column": "op"}, "op_column says what was deleted already"),
+        ({"delete_detection": "key_diff", "mode": "cdc"}, "hears of deletes from the source's log"),
+        ({"delete_detection": "key_diff", "changelog": True}, "a changelog merges nothing"),
+    ],
+)
+def test_delete_detection_that_means_nothing_is_refused(stream: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        job(streams={"a": {"primary_key": "id", **stream}})

@@ -29,7 +29,7 @@ def plan(
     *,
     write_modes: Any = ALL_WRITES,
     full_refresh: bool = False,
-    deletes_rows: bool = True,
+    **settings: Any,
 ) -> Any:
     made = job(streams)
     return plan_stream(
@@ -40,7 +40,7 @@ def plan(
         write_modes=write_modes,
         can_cdc=False,
         full_refresh=full_refresh,
-        deletes_rows=deletes_rows,
+        **settings,
     )
 
 
@@ -204,6 +204,61 @@ def test_a_changelog_and_rows_do_not_share_a_table() -> None:
     streams = {"a": {**KEYED, "table": "t"}, "b": {"changelog": True, "mode": "incremental", "table": "t"}}
 
     with pytest.raises(InvalidConfigError, match=r"streams a and b both go into table raw.t, as a changelog and as"):
+        refuse_lost_rows([plan(streams, name) for name in streams])
+
+
+@pytest.mark.parametrize(
+    ("stream", "settings", "message"),
+    [
+        pytest.param(
+            {"delete_detection": "key_diff"},
+            {},
+            r"streams.s.delete_detection: key_diff takes deleted rows out .* this stream has write: overwrite",
+            id="a table that is replaced",
+        ),
+        pytest.param(
+            {"mode": "incremental", "delete_detection": "key_diff"},
+            {},
+            r"streams.s.delete_detection: .* this stream has write: append",
+            id="a stream without a key",
+        ),
+        pytest.param(
+            {**KEYED, "delete_detection": "key_diff"},
+            {"compares_keys": False},
+            r"streams.s.delete_detection: the target iceberg cannot compare keys",
+            id="a target that cannot compare",
+        ),
+        pytest.param(
+            {**KEYED, "delete_detection": "key_diff"},
+            {"can_read_keys": False},
+            r"streams.s.delete_detection: the source csv cannot read keys alone",
+            id="a source that cannot read keys",
+        ),
+        pytest.param(
+            {**KEYED, "delete_detection": {"mode": "soft_column", "column": "gone"}},
+            {"deletes_rows": False},
+            r"streams.s.delete_detection: the target iceberg merges but cannot delete rows",
+            id="a target that cannot delete",
+        ),
+    ],
+)
+def test_deletes_that_could_not_be_found_or_land_are_refused_before_anything_is_read(
+    stream: Any, settings: Any, message: str
+) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        plan({"s": stream}, "s", **settings)
+
+
+def test_a_source_that_cannot_read_keys_gives_them_with_its_rows() -> None:
+    stream = {"mode": "full_refresh", "write": "merge", "primary_key": "id", "delete_detection": "key_diff"}
+
+    assert plan({"s": stream}, "s", can_read_keys=False).key_diff is not None
+
+
+def test_streams_whose_keys_are_compared_share_no_table() -> None:
+    streams = {"a": {**KEYED, "table": "t", "delete_detection": "key_diff"}, "b": {**KEYED, "table": "t"}}
+
+    with pytest.raises(InvalidConfigError, match=r"streams a and b both go into table raw.t: key_diff would take"):
         refuse_lost_rows([plan(streams, name) for name in streams])
 
 

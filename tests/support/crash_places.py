@@ -549,9 +549,14 @@ class DuckDB(Place):
     """One file."""
 
     name = "duckdb"
-    modes = every_step = ("append", "overwrite", "merge")
+    modes = ("append", "overwrite", "merge")
+    every_step = (*modes, "diff")
     writer = "dativo_ingest.targets.duckdb:DuckDBTableWriter"
-    inside = ("dativo_ingest.targets.duckdb:DuckDBTableWriter._settle",)
+    inside = (
+        "dativo_ingest.targets.duckdb:DuckDBTableWriter.compare_keys",
+        "dativo_ingest.targets.duckdb:DuckDBTableWriter.delete_absent",
+        "dativo_ingest.targets.duckdb:DuckDBTableWriter._settle",
+    )
     atomic = ("duckdb:DuckDBPyConnection.commit",)
     one_at_a_time = True
     partitioned = False

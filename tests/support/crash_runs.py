@@ -133,6 +133,7 @@ class Scene:
     zygote: Zygote
     place: Place
     write: str
+    """How the stream lands, or ``diff``: merged, and what the files have no more goes by its key."""
     landed: list[int] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     """The ids of runs that did not get through."""
@@ -150,6 +151,11 @@ class Scene:
         return self.place.folder
 
     @property
+    def replaces(self) -> bool:
+        """Whether each load leaves nothing of the one before."""
+        return self.write in {"overwrite", "diff"}
+
+    @property
     def round(self) -> int:
         """The number of the newest round of files; they begin at 1."""
         return len(self._rounds)
@@ -157,7 +163,7 @@ class Scene:
     def add_round(self, files: int = 2) -> None:
         """Put new files beside the old ones, or in their place where each load replaces the one before."""
         data = self.folder / "data"
-        if self.write == "overwrite":
+        if self.replaces:
             for path in data.iterdir():
                 path.unlink()
         self._rounds.append({})
@@ -166,9 +172,11 @@ class Scene:
             start = (self.round * 7 + number) * ROWS
             ids = [(start + each * 11) % KEYS if self.write == "merge" else start + each for each in range(ROWS)]
             rows = tuple((each, f"p{each % PARTS}", f"{name} {index}") for index, each in enumerate(ids))
+            # Where keys count, a bad row has one: else nobody could say which rows are gone.
+            bad = (-1 - number, "p0", None) if self.write == "diff" else (f"none {name}", "p0", "bad")
             draft = self.folder / "tmp.csv"
             with draft.open("w", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *rows, (f"none {name}", "p0", "bad")])
+                csv.writer(file).writerows([COLUMNS, *rows, bad])
             draft.rename(data / name)
             self._rounds[-1][name] = File(rows, len(rows) + 2)
 
@@ -231,7 +239,7 @@ class Scene:
         """
         state = self.place.state()
         new = state.generation - len(self.landed)
-        most = runs if self.write == "overwrite" else min(runs, int(self.round not in self.landed))
+        most = runs if self.replaces else min(runs, int(self.round not in self.landed))
         assert 0 <= new <= most, f"from generation {len(self.landed)} to {state.generation}, at most {most} more"
         self.landed += [self.round] * new
         assert self._rows() == self._wanted_rows()
@@ -285,7 +293,7 @@ class Scene:
         return _counted(self.place.rows(f"{STREAM}__quarantine"), ["source", "line"], named=True)
 
     def _wanted_rows(self) -> Counter[Row]:
-        rounds = self.landed[-1:] if self.write == "overwrite" else sorted(set(self.landed))
+        rounds = self.landed[-1:] if self.replaces else sorted(set(self.landed))
         rows = [row for number in rounds for file in self._rounds[number - 1].values() for row in file.rows]
         return Counter({row[:2]: row for row in rows}.values() if self.write == "merge" else rows)
 
@@ -293,7 +301,7 @@ class Scene:
         return Counter((name, file.bad_line) for number in landed for name, file in self._rounds[number - 1].items())
 
     def _wanted_files(self) -> set[str]:
-        rounds = self.landed[-1:] if self.write == "overwrite" else self.landed
+        rounds = self.landed[-1:] if self.replaces else self.landed
         return {name for number in rounds for name in self._rounds[number - 1]}
 
     def _look_at_history(self, commit_id: str | None) -> None:
@@ -313,11 +321,14 @@ class Scene:
             if value is not None and "://" not in value:
                 target["connection"][key] = str(self.folder / value)
         stream: dict[str, Any] = {"contract": str(self.folder / "events.odcs.yaml"), "path": str(self.folder / "data")}
-        stream |= {"mode": "full_refresh" if self.write == "overwrite" else "incremental", "write": self.write}
+        write = "merge" if self.write == "diff" else self.write
+        stream |= {"mode": "full_refresh" if self.replaces else "incremental", "write": write}
         if self.place.partitioned:
             stream["partition_by"] = ["part"]
-        if self.write == "merge":
+        if write == "merge":
             stream["primary_key"] = ["id", "part"]
+        if self.write == "diff":
+            stream["delete_detection"] = {"mode": "key_diff", "every": 0, "max_deleted_share": 1}
         job = {
             "version": 1,
             "name": JOB,

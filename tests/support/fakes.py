@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from dativo_plugin_sdk import (
     CommittedState,
     DiscoveryResult,
     FencedError,
+    KeyComparison,
     Message,
     Partition,
     Receipt,
@@ -60,7 +62,10 @@ class MemoryTable(TableWriter):
         self.rejected: list[dict[str, object]] = []
         self.aborted = 0
         self.commits = 0
+        self.absent: list[dict[str, object]] = []
+        self.marks: dict[str, Any] = {}
         self._rows: list[dict[str, object]] = []
+        self._gone: list[dict[str, object]] = []
         self._rejected: list[dict[str, object]] = []
 
     def load_state(self) -> CommittedState:
@@ -79,6 +84,20 @@ class MemoryTable(TableWriter):
         for key in keys.to_pylist():
             self._rows = [row for row in self._rows if key.items() - row.items()]
 
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        there = [row for row in self.rows if marked is None or not row.get(marked)]
+        if not there:
+            return KeyComparison()
+        found = [row for batch in keys for row in batch.to_pylist()]
+        self.absent = [row for row in there if {name: row[name] for name in schema.names} not in found]
+        return KeyComparison(len(found), len(there), len(self.absent), None)
+
+    def delete_absent(self, marks: Mapping[str, Any] | None = None) -> None:
+        self.marks = dict(marks or {})
+        self._gone += self.absent
+
     def quarantine(self, batch: pa.RecordBatch) -> None:
         self._rejected += batch.to_pylist()
 
@@ -86,7 +105,7 @@ class MemoryTable(TableWriter):
         if request.expected_generation != self.committed.generation:
             raise FencedError("another run was faster")
         self.committed = request.next_state("run")
-        self.rows += self._rows
+        self.rows = [row for row in self.rows if row not in self._gone] + self._rows
         self.rejected += self._rejected
         self.commits += 1
         return Receipt(request.commit_id, self.committed.generation, inserted=len(self._rows))

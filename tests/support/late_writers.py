@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+LOAD_S = float(os.environ.get("DATIVO_TEST_LOAD_S", "15"))
+_BETWEEN_RUNS_S = 1.0
 _LONGEST_S = 1.5
 _ROLLED_BACK = 0.15
 
@@ -104,8 +107,18 @@ class NaiveReader:
         working.result()
 
 
-def until(seconds: float) -> Iterator[float]:
-    """Count the seconds until so many have passed."""
-    began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds:
-        yield passed
+def carry_on(run: Callable[[], None], writers: LateWriters, beside: Sequence[NaiveReader]) -> int:
+    """Run again and again while writers are at work, and naive readers beside; say how often."""
+    runs = 0
+    with ExitStack() as working:
+        for reader in beside:
+            working.enter_context(reader.at_work(_BETWEEN_RUNS_S / 2))
+        working.enter_context(writers.at_work())
+        began = time.monotonic()
+        while time.monotonic() - began < LOAD_S:
+            run()
+            runs += 1
+            time.sleep(_BETWEEN_RUNS_S)
+    for reader in beside:
+        reader.read()
+    return runs

@@ -44,6 +44,7 @@ _SETTINGS = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_connections": "40",
+    "max_prepared_transactions": "10",
     "autovacuum": "off",
     "logging_collector": "off",
     "log_min_messages": "warning",
@@ -120,7 +121,7 @@ def running(*, release: Release = 18, **settings: str) -> Iterator[Postgres]:
         server = Postgres(port=free_port(), software=software.programs, data=data)
         _initialise(server, folder, software)
         with (folder / "log.txt").open("wb") as log:
-            command = [str(software.programs / "postgres"), "-D", str(data), *_flags(server.port, settings)]
+            command = [str(software.programs / "postgres"), "-D", str(data), *flags(server.port, settings)]
             process = start(command, data, log, end_by=signal.SIGQUIT, environment=software.environment)
         try:
             _wait(server, process, folder / "log.txt")
@@ -167,7 +168,8 @@ def _initialise(server: Postgres, folder: Path, software: _Software) -> None:
         raise RuntimeError(f"initdb failed: {output.decode(errors='replace')}")
 
 
-def _flags(port: int, more: Mapping[str, str]) -> list[str]:
+def flags(port: int, more: Mapping[str, str]) -> list[str]:
+    """Write settings as the server's program takes them."""
     settings = {"port": str(port), **_SETTINGS, **more}
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 

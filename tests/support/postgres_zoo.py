@@ -1,19 +1,16 @@
 """Every type of Postgres with its extreme values, and what Postgres itself says that they are.
 
-A column is asked of Postgres in the form that `SPELLINGS` has for its Arrow type, and what a target holds is brought
-into the same form by `spelt`: nothing of Dativo is in between.
+A column is asked of Postgres in the form that `asked` has for its Arrow type, and what a target holds is brought into
+the same form by `zoo_values.spelt`: nothing of Dativo is in between.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 BIG = "9" * 36
 MADE = (
@@ -319,45 +316,3 @@ def asked(name: str, data_type: Any, *, is_json: bool) -> str:  # noqa: PLR0911 
         value = f"CASE WHEN {is_bounded} THEN to_json({name}::text) ELSE to_json({name}) END"
         return f"CASE WHEN {name} IS DISTINCT FROM NULL THEN ({value})::text END"
     return f"CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END"  # unlike a cast, as its type is written
-
-
-def spelt(array: pa.Array[Any] | pa.ChunkedArray[Any]) -> list[Any]:  # noqa: PLR0911  one line for each kind
-    """Bring values into the form that `asked` asks for; numbers as numbers."""
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    kind: Any = array.type
-    types = pa.types
-    if types.is_list(kind) or types.is_large_list(kind):
-        elements = iter(spelt(pc.list_flatten(array)))
-        lengths = pc.list_value_length(array).to_pylist()
-        return [None if length is None else [next(elements) for _ in range(length)] for length in lengths]
-    if types.is_date(kind):
-        return array.cast(pa.int32()).to_pylist()
-    if types.is_timestamp(kind) or types.is_time(kind):
-        assert kind.unit == "us", kind
-        return array.cast(pa.int64()).to_pylist()
-    if types.is_binary(kind) or types.is_large_binary(kind):
-        return [None if value is None else value.hex() for value in array.to_pylist()]
-    if types.is_floating(kind):
-        return [None if value is None else repr(value) for value in array.to_pylist()]
-    if types.is_decimal(kind) or types.is_integer(kind) or types.is_boolean(kind):
-        return [None if value is None else Decimal(value) for value in array.to_pylist()]
-    return array.to_pylist()
-
-
-def said(texts: Sequence[str | None], data_type: Any) -> list[Any]:
-    """Bring what Postgres answered to `asked` into the form of `spelt`."""
-    return [None if text is None else _said(text, data_type) for text in texts]
-
-
-def _said(text: str, data_type: Any) -> Any:
-    types = pa.types
-    if types.is_list(data_type):
-        return said(json.loads(text), data_type.value_type)
-    if types.is_float32(data_type):
-        return repr(pa.scalar(text).cast(pa.float32()).as_py())
-    if types.is_floating(data_type):
-        return repr(float(text))
-    if types.is_string(data_type) or types.is_binary(data_type):
-        return text
-    return Decimal(text)

@@ -72,7 +72,7 @@ class Workshop:
             "streams": streams,
             **settings,
         }
-        self.config.write_text(json.dumps(job, indent=2), encoding="utf-8")
+        self.config.write_text(json.dumps(job, indent=2, ensure_ascii=False), encoding="utf-8")
         return self
 
     def command(self, *arguments: str) -> list[str]:
@@ -132,7 +132,7 @@ def _read_iceberg(place: Path, name: str) -> pa.Table:
         return pa.table({})
     catalog = SqlCatalog("default", uri=f"sqlite:///{place}/catalog.db", warehouse=f"file://{place}")
     try:
-        return catalog.load_table(f"raw.{name}").scan().to_arrow()
+        return catalog.load_table(("raw", name)).scan().to_arrow()
     except NoSuchTableError:
         return pa.table({})
     finally:
@@ -160,9 +160,10 @@ def _read_duckdb(place: Path, name: str) -> pa.Table:
 
     if not place.exists():
         return pa.table({})
+    quoted = name.replace('"', '""')
     with duckdb.connect(str(place), read_only=True) as connection:
         try:
-            return connection.sql(f'select * from raw."{name}"').to_arrow_table()
+            return connection.sql(f'select * from raw."{quoted}"').to_arrow_table()
         except duckdb.CatalogException:
             return pa.table({})
 

@@ -18,6 +18,8 @@ class Capability(StrEnum):
     """A reader that reads from ``StreamSpec.cursor_from`` up to ``StreamSpec.cursor_to``."""
     INCREMENTAL = "incremental"
     """A reader that resumes from state."""
+    KEYS = "keys"
+    """A reader that reads ``StreamSpec.columns`` alone: of all rows that the stream has at one moment."""
     PARTITIONED = "partitioned"
     """A reader that splits a stream into parts that can be read independently."""
     WATERMARK = "watermark"

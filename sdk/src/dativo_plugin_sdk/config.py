@@ -49,7 +49,7 @@ class SourceConfig(BaseModel):
     """The source of a job as its reader gets it: references resolved, paths absolute.
 
     ``objects`` names the streams asked for; ``files`` the files of a file stream; ``engine`` is
-    ``{"options": {...}}``; ``options`` what the job and the stream set beyond that.
+    ``{"options": {...}, "job": NAME}``; ``options`` what the job and the stream set beyond that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)

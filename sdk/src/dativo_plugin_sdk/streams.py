@@ -55,6 +55,8 @@ class StreamSpec:
     """Read only rows whose cursor is this or beyond, as text of the column's type; there is no state then."""
     cursor_to: str | None = None
     """Read only rows whose cursor is below this."""
+    columns: tuple[str, ...] | None = None
+    """Read these columns alone, which are those of ``schema``, and warn of no others; ``mode`` is full_refresh then."""
     watermark: Watermark = field(default_factory=Watermark)
     """Other than the default only for readers with ``Capability.WATERMARK``."""
 
@@ -159,6 +161,15 @@ class StreamReader(ABC):
     def streams(self) -> Mapping[str, Mapping[str, Any]]:
         """Give the names a job's glob can pick from, each with the stream options that it stands for."""
         return {str(item["name"]): {} for item in self.discover().objects}
+
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:  # noqa: B027
+        """Look up together what `schema` will be asked of one stream after the other; the default waits for that.
+
+        What is wrong with a stream is not told here but by `schema`.
+
+        Raises:
+            DativoError: The source cannot be asked at all.
+        """
 
     def partitions(self, stream: StreamSpec, state: State | None) -> Sequence[Partition]:  # noqa: ARG002
         """Split what is to be read; an empty sequence says that nothing is new."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -74,6 +74,8 @@ class CommittedState:
     """The `schema_fingerprint` of the rows that landed last."""
     schema_version: int = 0
     """How many schemas the stream's rows have had; 0 before any landed."""
+    keys_compared_at: str | None = None
+    """When the table's keys were compared with the source's last."""
 
     def to_json(self) -> str:
         """Write the state for the target to keep.
@@ -81,7 +83,10 @@ class CommittedState:
         Raises:
             DataError: It is larger than `MAX_STATE_BYTES`.
         """
-        text = json.dumps({"version": _STATE_VERSION, **asdict(self)}, separators=(",", ":"), sort_keys=True)
+        document = {"version": _STATE_VERSION, **asdict(self)}
+        if self.keys_compared_at is None:
+            del document["keys_compared_at"]  # releases that do not know it can read the others
+        text = json.dumps(document, separators=(",", ":"), sort_keys=True)
         if len(text.encode()) > MAX_STATE_BYTES:
             raise DataError(
                 f"the stream's state takes {len(text.encode())} bytes, at most {MAX_STATE_BYTES} can be committed",
@@ -127,6 +132,7 @@ class CommitRequest:
     source_fingerprint: str | None = None
     schema_fingerprint: str | None = None
     schema_version: int = 0
+    keys_compared_at: str | None = None
 
     def next_state(self, run_id: str, quarantine: Mapping[str, Any] | None = None) -> CommittedState:
         """Give the state that the target must hold after this commit."""
@@ -140,6 +146,7 @@ class CommitRequest:
             source_fingerprint=self.source_fingerprint,
             schema_fingerprint=self.schema_fingerprint,
             schema_version=self.schema_version,
+            keys_compared_at=self.keys_compared_at,
         )
 
 
@@ -155,6 +162,23 @@ class Receipt:
     deleted: int | None = None
     bytes_written: int = 0
     files: int = 0
+
+
+@dataclass(frozen=True)
+class KeyComparison:
+    """What became of comparing a table's keys with those that the source has.
+
+    Attributes:
+        source_keys: How many keys the source gave.
+        table_rows: How many rows of the table have a key and are not marked as deleted.
+        absent: How many of those the source has no key for.
+        examples: The keys of a few of them, in the table's own types.
+    """
+
+    source_keys: int = 0
+    table_rows: int = 0
+    absent: int = 0
+    examples: pa.RecordBatch | None = None
 
 
 class TableWriter(ABC):
@@ -210,6 +234,39 @@ class TableWriter(ABC):
             hint="deletes: soft keeps deleted rows and marks them; a target that merges and deletes takes them away",
         )
 
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        """Find the rows of the table, as it is committed, whose keys the source does not have; nothing is changed.
+
+        A key is the same where a merge would take it for the same. Rows with a null in their key are left out. Where
+        the table has no rows, the keys are not asked for. Memory is bounded in bytes, whatever there is on either side.
+        Called once, before or after `open`, never within another call.
+
+        Args:
+            schema: The stream's columns that make the key, with the types and names that `open` is given.
+            keys: Batches of this schema, in any order; none has a null. A key may come twice.
+            marked: A boolean column of the table; rows in which it is true are left out.
+
+        Raises:
+            PluginExecutionError: The writer cannot compare, as `StreamWriter.compares_keys` says.
+        """
+        raise PluginExecutionError(
+            f"{type(self).__name__} cannot compare keys",
+            details={"keys": schema.names, "marked": marked, "of": str(keys)},
+        )
+
+    def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
+        """Remove at the commit the rows that `compare_keys` found; only for tables opened to merge, and once.
+
+        The call is in order with those of ``write``: a key that is written after it is there.
+
+        Args:
+            marks: Columns of the opened schema with the values that the rows get; they stay then, with all their other
+                values.
+        """
+        raise PluginExecutionError(f"{type(self).__name__} cannot compare keys", details={"marks": list(marks or ())})
+
     @abstractmethod
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows: any one schema per run, all of its columns kept."""
@@ -236,6 +293,8 @@ class StreamWriter(ABC):
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
     deletes_rows: ClassVar[bool] = False
     """Whether tables that are opened to merge understand `TableWriter.delete`."""
+    compares_keys: ClassVar[bool] = False
+    """Whether they understand `TableWriter.compare_keys` and `TableWriter.delete_absent`."""
 
     def __init__(self, config: TargetConfig) -> None:
         self.config = config

@@ -20,6 +20,7 @@ from dativo_ingest.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dativo_ingest.cli.logs import Talk
@@ -121,9 +122,8 @@ def run(
 
     A run waits for another one that is at work on the same streams, and goes on from where that one stopped.
     """
-    from dativo_ingest.cli.reports import Reports
-    from dativo_ingest.cli.signals import stoppable
-    from dativo_ingest.run.plan import RunOptions
+    from dativo_ingest.run.collector import resting
+    from dativo_ingest.run.switching import quick_switching
 
     if full_refresh and limit is not None and not dry_run:
         raise click.UsageError(
@@ -131,17 +131,28 @@ def run(
             "loaded; add --dry-run, or leave one of them out."
         )
     paths = job_paths(config, job_dir)
-    options = RunOptions(
-        streams=stream,
-        limit=limit,
-        dry_run=dry_run,
-        full_refresh=full_refresh,
-        mode=mode,
-        cursor_from=cursor_from,
-        cursor_to=cursor_to,
-        wait_s=wait,
-        steal=steal,
-    )
+    with resting(), quick_switching():
+        from dativo_ingest.run.plan import RunOptions
+
+        options = RunOptions(
+            streams=stream,
+            limit=limit,
+            dry_run=dry_run,
+            full_refresh=full_refresh,
+            mode=mode,
+            cursor_from=cursor_from,
+            cursor_to=cursor_to,
+            wait_s=wait,
+            steal=steal,
+        )
+        return _run_all(paths, options, report, progress, talk)
+
+
+def _run_all(paths: Sequence[Path], options: RunOptions, report: str | None, progress: Any, talk: Talk) -> int:
+    """Run jobs one after the other."""
+    from dativo_ingest.cli.reports import Reports
+    from dativo_ingest.cli.signals import stoppable
+
     codes: list[int] = []
     with Reports(report, talk) as reports, stoppable(talk) as stop:
         for path in paths:

@@ -153,11 +153,14 @@ def streams_of(loaded: LoadedJob, objects: Sequence[Mapping[str, Any]]) -> tuple
     found: list[StreamFound] = []
     left_out: list[str] = []
     failure: DataError | None = None
+    specs = [
+        StreamSpec(name=item["name"], options={"path": item["path"]} if item.get("path") else {}) for item in objects
+    ]
     with open_source(loaded) as source:
-        for item in objects:
-            options = {"path": item["path"]} if item.get("path") else {}
+        source.reader.prepare(specs)
+        for item, spec in zip(objects, specs, strict=True):
             try:
-                schema = source.reader.schema(StreamSpec(name=item["name"], options=options))
+                schema = source.reader.schema(spec)
             except DataError as error:
                 failure = error
                 left_out.append(f"{item['name']} is left out: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,7 @@ def _stream_row(stream: Mapping[str, Any], duration_ms: float | None) -> list[st
 
 def _next_steps(report: Mapping[str, Any], quarantine_tables: Mapping[str, str]) -> Iterator[str]:
     for stream in report["streams"]:
+        yield from _compared_keys(stream)
         rejected = stream["rows"]["quarantined"]
         if rejected and stream.get("commit") and stream["name"] in quarantine_tables:
             yield f"→ {stream['name']}: {counted(rejected, 'rejected row')} in {quarantine_tables[stream['name']]}"
@@ -193,6 +195,19 @@ def _next_steps(report: Mapping[str, Any], quarantine_tables: Mapping[str, str])
         yield "→ Trying again may help: run the same command."
     elif report["status"] in {"failed", "partial"}:
         yield "→ Trying again does not help before what the errors say is mended."
+
+
+def _compared_keys(stream: Mapping[str, Any]) -> Iterator[str]:
+    found = stream.get("delete_detection")
+    if found is None or not found["absent"] or found["deletes"] is None:
+        return
+    became = "marked as deleted" if found["deletes"] == "soft" else "deleted"
+    said = f"were {became}" if stream.get("commit") else f"would be {became}"
+    shown = ", ".join(json.dumps(key, ensure_ascii=False) for key in found["examples"])
+    yield (
+        f"→ {stream['name']}: {number(found['absent'])} of {counted(found['table_rows'], 'row')} are gone from the "
+        f"source and {said}{f': {shown}' if shown else ''}"
+    )
 
 
 def _error_facts(error: Mapping[str, Any]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from dativo_plugin_sdk import InvalidConfigError, StreamSpec
+
 _CHANGED = re.compile(
     r"(^|_)(last_?)?(update|updated|modified|modification|modify|changed|change|edited|touched|synced)"
     r"(_?(at|on|ts|time|date|datetime|timestamp|utc))?($|_utc$|_at$)|^(mtime|last_update|row_?version_?at)$|^_?sys_?modif",
@@ -73,6 +75,29 @@ def cursor_candidates(relation: FollowedRelation) -> list[str]:
         *_times(columns, _CREATED),
     ]
     return list(dict.fromkeys(found))
+
+
+def require_known(
+    stream: StreamSpec, title: str, columns: Sequence[FollowedColumn], relation: FollowedRelation | None
+) -> None:
+    """See that a stream's cursor is one of its columns, where it names one.
+
+    Args:
+        stream: The stream.
+        title: What it reads.
+        columns: What it selects.
+        relation: The table or view that it reads; None for a query.
+
+    Raises:
+        InvalidConfigError: It is not; the hint names columns that would do.
+    """
+    if stream.cursor is None or stream.cursor in {column.name for column in columns}:
+        return
+    candidates = [] if relation is None else cursor_candidates(relation)
+    raise InvalidConfigError(
+        f"streams.{stream.name}.cursor: {title} has no column {stream.cursor}",
+        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
+    )
 
 
 def proposed_cursor(relation: FollowedRelation) -> str | None:

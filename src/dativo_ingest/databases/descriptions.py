@@ -61,9 +61,14 @@ class DescribedRelation(Protocol):
         """Give the columns that can be read."""
 
 
-def described(relation: DescribedRelation) -> dict[str, Any]:
-    """Give the object of a discover document that stands for a table or a view."""
-    candidates = cursor_candidates(relation)
+def described(relation: DescribedRelation, *, versions: str | None = None) -> dict[str, Any]:
+    """Give the object of a discover document that stands for a table or a view.
+
+    Args:
+        relation: The table or view.
+        versions: What its rows can be followed by where no column would do; None where there is nothing.
+    """
+    candidates = cursor_candidates(relation) or ([versions] if versions is not None else [])
     return {
         "name": relation.title,
         "namespace": relation.schema,

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
 
+from dativo_ingest.job.delete_detection import DeleteDetection
 from dativo_ingest.job.durations import Duration
+from dativo_ingest.job.job_model import JobModel
 from dativo_plugin_sdk.config import Credentials, as_credentials, list_of_one
 
 Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
@@ -71,18 +71,6 @@ Properties: TypeAlias = Annotated[
     dict[str, str],
     BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float | bool]),
 ]
-
-
-class JobModel(BaseModel):
-    """The base of the job's models: frozen, an unknown key is an error, and errors repeat no value."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-        coerce_numbers_to_str=True,
-    )
 
 
 class _End(JobModel):
@@ -189,6 +177,12 @@ class _StreamSettings(JobModel):
         description="What `write: merge` does with a row that was deleted: take it out of the table, or keep it with "
         "`_dativo_deleted` true (`soft`).",
     )
+    delete_detection: DeleteDetection = Field(
+        default=None,
+        description="How rows that the source deletes are noticed where nothing tells of it: `none`, `soft_column` (a "
+        "column says so), or `key_diff` (now and then, the keys that the source has are compared with those of the "
+        "table). It needs `write: merge`.",
+    )
     changelog: bool = Field(
         default=False,
         description="Append every change with `_dativo_op`, `_dativo_run_id`, `_dativo_seq` and `_dativo_loaded_at`, "
@@ -254,6 +248,20 @@ class _StreamSettings(JobModel):
             raise ValueError(f"soft marks deleted rows where rows are merged; write: {write} merges none")
         return value
 
+    @field_validator("delete_detection")
+    @classmethod
+    def _detection_fits(cls, value: DeleteDetection, info: ValidationInfo) -> DeleteDetection:
+        if value is None:
+            return value
+        write = info.data.get("write")
+        if write not in {None, "merge"}:
+            raise ValueError(f"{value.mode} takes rows out of a table that is merged; write: {write} merges none")
+        if info.data.get("op_column") is not None:
+            raise ValueError(f"op_column says what was deleted already: leave it or {value.mode} out")
+        if info.data.get("mode") == "cdc":
+            raise ValueError(f"mode: cdc hears of deletes from the source's log: leave {value.mode} out")
+        return value
+
     @field_validator("changelog")
     @classmethod
     def _changelog_appends(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic's signature
@@ -262,6 +270,8 @@ class _StreamSettings(JobModel):
             raise ValueError(f"a changelog appends every change; write: {write} does not: leave write out")
         if value and info.data.get("deletes") == "soft":
             raise ValueError("a changelog keeps every change, deletes: soft marks rows that are merged: choose one")
+        if value and info.data.get("delete_detection") is not None:
+            raise ValueError("a changelog merges nothing that delete_detection could take away: choose one")
         return value
 
     @field_validator("write")

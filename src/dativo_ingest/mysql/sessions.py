@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ _KEEP_ALIVE = (
 
 # Whatever a server or a user has set: texts mean one moment, nothing is left out, and a slow target is waited for.
 _DAY_S = 86_400
-_SETTINGS: dict[str, str | int] = {
+_SETTINGS: dict[str, str | float] = {
     "time_zone": "+00:00",
     "sql_mode": "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION",
     "wait_timeout": _DAY_S,
@@ -48,8 +49,6 @@ _SETTINGS: dict[str, str | int] = {
     "sql_auto_is_null": 0,
     "sql_big_selects": 1,
     "sql_safe_updates": 0,
-    "group_concat_max_len": 2**20,
-    "information_schema_stats_expiry": 0,  # MySQL 8: estimates are as of now
 }
 _CONSISTENT = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
@@ -111,6 +110,11 @@ class Session(_Connection):
         self._secure = True
         self.connect(found)
 
+    @property
+    def number(self) -> int:
+        """Give the number by which the server knows the session."""
+        return int(self.thread_id())  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+
     def be_patient(self) -> None:
         """Wait for as long as the server is there, which the network watches; so far waiting had an end."""
         self._read_timeout = self._write_timeout = self._current_timeout = None
@@ -119,6 +123,11 @@ class Session(_Connection):
             for level, name, setting in _KEEP_ALIVE:
                 if hasattr(socket, name):  # not every system has them all
                     self._sock.setsockopt(level, getattr(socket, name), setting)
+
+    def sever(self) -> None:
+        """Cut the connection, whatever another thread does with it: that one finds it broken."""
+        with contextlib.suppress(OSError, TypeError):  # closed already, or not yet open
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def tell_password(self) -> Any:
         """Send the password as it is, and give the server's answer."""
@@ -189,7 +198,7 @@ def run(session: Session, statement: str, *parameters: object) -> int:
         return int(cursor.execute(statement, parameters or None))
 
 
-def set_variables(session: Session, wanted: dict[str, str | int]) -> None:
+def set_variables(session: Session, wanted: Mapping[str, str | float]) -> None:
     """Set variables of a session, but those that this server does not have."""
     names = ", ".join(literal(name) for name in wanted)
     known = {str(row[0]).lower() for row in ask(session, f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")}
@@ -199,8 +208,8 @@ def set_variables(session: Session, wanted: dict[str, str | int]) -> None:
         run(session, f"SET {assignments}")
 
 
-def _written(setting: str | int) -> str:
-    return str(setting) if isinstance(setting, int) else literal(setting)
+def _written(setting: str | float) -> str:
+    return literal(setting) if isinstance(setting, str) else str(setting)
 
 
 def _open(parameters: Parameters, context: ssl.SSLContext | None) -> Session:

@@ -11,6 +11,7 @@ from pydantic import Field
 from dativo_ingest.databases.failures import End
 from dativo_plugin_sdk import InvalidConfigError, PluginConfig, Secret, parse
 
+TargetSessionAttrs: TypeAlias = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 APPLICATION_NAME = "dativo"
@@ -25,7 +26,6 @@ _CAREFUL = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
-    "fallback_application_name": APPLICATION_NAME,
 }
 
 
@@ -35,11 +35,14 @@ class PostgresConnection(PluginConfig):
     url: str | None = None
     """``postgresql://user@host:5432/database?sslmode=require``, instead of the next five keys."""
     host: str | None = None
+    """One server or several, which are tried in order: ``standby1,standby2``; a port of its own each is for the url."""
     port: int | None = Field(default=None, ge=1, le=65535)
     database: str | None = None
     user: str | None = None
     service: str | None = None
     """A section of ``pg_service.conf``."""
+    target_session_attrs: TargetSessionAttrs | None = None
+    """Which of several servers will do: ``prefer-standby`` reads from a replica where there is one."""
     sslmode: SslMode | None = None
     """How much TLS has to prove; libpq's default is ``prefer``, which also goes without."""
     sslrootcert: str | None = None
@@ -49,11 +52,11 @@ class PostgresConnection(PluginConfig):
     sslkey: str | None = None
     """The file of its key."""
     application_name: str | None = None
-    """How the server's views name the run: ``dativo`` by default."""
+    """How the server's views name the run: ``dativo/`` and the job's name by default."""
     connect_timeout_s: int | None = Field(default=None, ge=1)
     """How long each address may take to answer: by default what ``PGCONNECT_TIMEOUT`` says, or 10."""
     parameters: dict[str, str] = Field(default_factory=dict)
-    """Other parameters of libpq: ``target_session_attrs: read-write``, ``options: -c statement_timeout=0``."""
+    """Other parameters of libpq: ``load_balance_hosts: random``, ``options: -c statement_timeout=0``."""
 
 
 class PostgresCredentials(PluginConfig):
@@ -71,6 +74,7 @@ class PostgresAccess(PluginConfig):
     end: End
     connection: PostgresConnection
     credentials: PostgresCredentials
+    job: str | None = None
 
     def parameters(self) -> dict[str, str]:
         """Give what libpq is told, secrets included.
@@ -85,6 +89,7 @@ class PostgresAccess(PluginConfig):
             "dbname": connection.database,
             "user": connection.user,
             "service": connection.service,
+            "target_session_attrs": connection.target_session_attrs,
             "sslmode": connection.sslmode,
             "sslrootcert": connection.sslrootcert,
             "sslcert": connection.sslcert,
@@ -100,17 +105,28 @@ class PostgresAccess(PluginConfig):
             **connection.parameters,
         }
         patience = {} if "PGCONNECT_TIMEOUT" in os.environ else {"connect_timeout": _CONNECT_TIMEOUT_S}
-        return {**_CAREFUL, **patience, **given, "client_encoding": "UTF8"}
+        name = APPLICATION_NAME if self.job is None else f"{APPLICATION_NAME}/{self.job}"
+        careful = {**_CAREFUL, "fallback_application_name": name}
+        return {**careful, **patience, **given, "client_encoding": "UTF8"}
 
 
-def parse_access(connection: Mapping[str, Any], credentials: Mapping[str, Any], *, end: End) -> PostgresAccess:
+def parse_access(
+    connection: Mapping[str, Any], credentials: Mapping[str, Any], *, end: End, job: str | None = None
+) -> PostgresAccess:
     """Read the part of a job that says where the server is and how to be let in.
+
+    Args:
+        connection: As the job has it.
+        credentials: As the job has them.
+        end: The end of the job that it is.
+        job: The job's name, which the server's views show.
 
     Raises:
         InvalidConfigError: A key or value is wrong, or keys do not go together.
     """
     parsed = PostgresAccess(
         end=end,
+        job=job,
         connection=parse(PostgresConnection, dict(connection), where=f"{end}.connection"),
         credentials=parse(PostgresCredentials, dict(credentials), where=f"{end}.credentials"),
     )

@@ -60,6 +60,14 @@ _STATES: dict[str, Kind] = {
         InsufficientPermissionsError,
         "connect to the primary server, with several hosts by parameters: {target_session_attrs: read-write}",
     ),
+    "25P03": (
+        TimeoutError,
+        "raise idle_in_transaction_session_timeout of the role or the server",
+    ),
+    "25P04": (
+        TimeoutError,
+        "raise transaction_timeout of the role or the server: ALTER ROLE ... SET transaction_timeout = 0",
+    ),
     "28000": _LOGIN,
     "28P01": _PASSWORD,
     "3D000": (ResourceNotFoundError, "check {end}.connection.database"),
@@ -67,6 +75,10 @@ _STATES: dict[str, Kind] = {
     "40P01": (DatabaseLockError, "others and this run waited for each other; run again"),
     "42501": (InsufficientPermissionsError, None),
     "53100": (DiskFullError, "make room on the server's disk"),
+    "53200": (
+        ResourceUnavailableError,
+        "the server has no memory left; a table of many partitions may need more max_locks_per_transaction",
+    ),
     "53300": (
         ServiceUnavailableError,
         "try again later; max_connections of the server says how many there may be",
@@ -81,6 +93,8 @@ _STATES: dict[str, Kind] = {
         "others hold the table; {end}.options.lock_timeout_s says how long to wait for them",
     ),
     "57014": (TimeoutError, "raise statement_timeout: ALTER ROLE ... SET statement_timeout = 0"),
+    "57P04": (ResourceNotFoundError, "the database was dropped meanwhile"),
+    "57P05": (TimeoutError, "raise idle_session_timeout of the role or the server"),
 }
 _CLASSES: dict[str, Kind] = {
     "08": (NetworkError, "check that the server is up"),
@@ -91,6 +105,8 @@ _CLASSES: dict[str, Kind] = {
     "53": (ResourceUnavailableError, "try again when the server has more to give"),
     "54": (SchemaValidationError, None),
     "57": _DOWN,
+    "58": (ServiceUnavailableError, "the server has trouble with its own files or system: its log says more"),
+    "XX": (ResourceError, "the server finds itself or its data damaged: its log says more"),
 }
 
 # A refused connection has no SQLSTATE: libpq tells what the server said as text alone, in English by default.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.registry.plugin_loader import PluginLoader, check_versions
@@ -22,6 +22,7 @@ Mode: TypeAlias = Literal["self_hosted", "cloud"]
 
 _GROUPS: dict[Kind, str] = {"reader": "dativo.readers", "writer": "dativo.writers"}
 _BUILT_IN = "dativo_ingest."
+_PACKAGE = "dativo-ingest"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
         base: type = BaseReader if kind == "reader" else BaseWriter
         found: type = PluginLoader.load_class_from_path(name, base)
         return Connector(name, str(getattr(found, "__version__", "1.0.0")), built_in=False, plugin=found)
+    built_in = _built_in(kind, name)
+    if built_in is not None:
+        return _load(kind, built_in, mode)
     entries = {entry.name: entry for entry in entry_points(group=_GROUPS[kind])}
     if name not in entries:
         end = "source" if kind == "reader" else "target"
@@ -63,6 +67,15 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
             hint="a plugin in a file is named path/to/file.py:ClassName",
         )
     return _load(kind, entries[name], mode)
+
+
+def _built_in(kind: Kind, name: str) -> EntryPoint | None:
+    """Find a connector of our own, without a look into every package that is installed."""
+    try:
+        entries = distribution(_PACKAGE).entry_points
+    except PackageNotFoundError:  # run from its sources
+        return None
+    return next(iter(entries.select(group=_GROUPS[kind], name=name)), None)
 
 
 def _load(kind: Kind, entry: EntryPoint, mode: Mode) -> Connector:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal, cast
 
@@ -13,6 +15,7 @@ from dativo_ingest.run import exit_codes
 from dativo_ingest.run.ends import (
     Source,
     Target,
+    available_streams,
     contract_of,
     open_source,
     open_target,
@@ -21,13 +24,15 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
+from dativo_ingest.run.landing import Landing
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import CHECK
 from dativo_ingest.run.run_ids import uuid7
 from dativo_ingest.secrets.redaction import redact_document
-from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
+from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, SchemaValidationError
 from dativo_plugin_sdk.reader import NOT_IMPLEMENTED
 from dativo_plugin_sdk.results import Check, ConnectionTestResult
+from dativo_plugin_sdk.streams import StreamSpec
 
 _PERMISSION_CODES = frozenset({"PERMISSION_ERROR"})
 
@@ -50,14 +55,19 @@ def check_job(
     options = RunOptions(streams=streams, mode=mode)
 
     def source_checks(source: Source) -> Sequence[Check]:
-        plans.extend(plan_streams(loaded, source, None, options))
+        try:
+            available = available_streams(loaded, source)
+        except DativoError as error:
+            # Globs need an answer before there are streams to check; the source's own steps tell better what is wrong.
+            return [*source.reader.check(()), Check("streams", partial(_refuse, error))]
+        plans.extend(plan_streams(loaded, source, None, options, available))
         specs = []
         for plan in plans:
             contract = contract_of(plan)
             specs.append(
                 stream_spec(plan, budget, parallelism=limits.parallelism, schema=contract.schema if contract else None)
             )
-        return source.reader.check(specs)
+        return [*source.reader.check(specs), *_detection_checks(source, plans, specs)]
 
     def target_checks(target: Target) -> Sequence[Check]:
         with open_source(loaded, mode=mode) as source:
@@ -78,6 +88,32 @@ def check_job(
         "exit_code": exit_codes.worst(failed),
     }
     return cast("dict[str, Any]", redact_document(document))
+
+
+def _detection_checks(source: Source, plans: Sequence[StreamPlan], specs: Sequence[StreamSpec]) -> Iterator[Check]:
+    """List a step for each stream whose deletes are to be found: whether its columns can tell of them."""
+    for plan, spec in zip(plans, specs, strict=True):
+        if plan.delete_detection is not None:
+            yield Check(f"deletes {plan.name}", partial(_check_detection, source, plan, spec))
+
+
+def _check_detection(source: Source, plan: StreamPlan, spec: StreamSpec) -> ConnectionTestResult:
+    found = source.reader.schema(spec)
+    landing = Landing(plan, spec.schema or found, run_id="", loaded_at=datetime.now(UTC))
+    columns = [plan.soft_column.column] if plan.soft_column else landing.keys.names
+    absent = [name for name in columns if name not in found.names]
+    if absent:
+        raise SchemaValidationError(
+            f"delete_detection: the source has no column {', '.join(absent)}; it has: {', '.join(found.names[:50])}",
+            details={"columns": found.names[:1000]},
+        )
+    said = f"{', '.join(columns)} says which rows are deleted"
+    if plan.key_diff is not None:
+        often = f"once in {plan.key_diff.every}" if plan.key_diff.every else "by every run"
+        said = f"{', '.join(columns)} of all rows is compared with the table's {often}"
+    return ConnectionTestResult(
+        success=True, message=said, details={name: str(landing.rows.field(name).type) for name in columns}
+    )
 
 
 def _walk(  # noqa: PLR0913, PLR0917  the document under way and the end to walk
@@ -120,6 +156,10 @@ def _run_checks(loaded: LoadedJob, end: str, checks: Sequence[Check]) -> Iterato
             yield _failed(end, check.step, started_s, verdict), exit_codes.of(verdict)
         else:
             yield _succeeded(end, check.step, started_s, result), exit_codes.OK
+
+
+def _refuse(error: DativoError) -> ConnectionTestResult:
+    raise error
 
 
 def _succeeded(end: str, step: str, started_s: float, result: ConnectionTestResult) -> dict[str, Any]:

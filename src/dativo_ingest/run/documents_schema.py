@@ -146,6 +146,27 @@ _STREAM = _object(
             "description": "null where nothing was committed.",
         },
         "state": _object({"before": _OBJECT_OR_NULL, "after": _OBJECT_OR_NULL}),
+        "delete_detection": {
+            "anyOf": [
+                _object(
+                    {
+                        "mode": {"const": "key_diff"},
+                        "compared_at": _TIME,
+                        "duration_ms": {"type": "number", "minimum": 0},
+                        "source_keys": _COUNT,
+                        "table_rows": {**_COUNT, "description": "Rows of the table before this run."},
+                        "absent": {**_COUNT, "description": "How many of them the source has no more."},
+                        "deletes": {
+                            "enum": ["hard", "soft", None],
+                            "description": "null: nothing becomes of them, as the source had keys that are unreadable.",
+                        },
+                        "examples": {**_list(_ANY_OBJECT), "description": "Keys of some of them, in a dry run alone."},
+                    }
+                ),
+                {"type": "null"},
+            ],
+            "description": "What comparing the table's keys with the source's found; null where the run did not.",
+        },
         "columns": {
             **_list(
                 _object(

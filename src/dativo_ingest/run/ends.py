@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -60,7 +60,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
         connection=job.source.connection,
         credentials=job.source.credentials,
         objects=list(job.streams),
-        engine={"options": job.source.options},
+        engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
     with _foreign_output(connector):
@@ -81,7 +81,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
         type=job.target.connector,
         connection=job.target.connection,
         credentials=job.target.credentials,
-        engine={"options": job.target.options},
+        engine={"options": job.target.options, "job": job.name},
         options=job.target.options,
     )
     states = SqliteStateStore(state_file(loaded.folder))
@@ -95,13 +95,24 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
             writer.close()
 
 
-def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, options: RunOptions) -> list[StreamPlan]:
-    """Decide what each stream asked for does; the source is asked for its names only where the job has a glob.
+def available_streams(loaded: LoadedJob, source: Source) -> Mapping[str, Mapping[str, Any]]:
+    """Ask the source for the names that a job's globs pick from; nothing where the job has no glob."""
+    return source.reader.streams() if has_glob(loaded.job.streams) else {}
 
-    Without a target nothing is going to be written, so that streams cannot be in each other's way.
+
+def plan_streams(
+    loaded: LoadedJob,
+    source: Source,
+    target: Target | None,
+    options: RunOptions,
+    available: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[StreamPlan]:
+    """Decide what each stream asked for does.
+
+    Without a target nothing is going to be written, so that streams cannot be in each other's way. ``available`` is
+    what `available_streams` gave, where it has been asked already.
     """
-    available = source.reader.streams() if has_glob(loaded.job.streams) else {}
-    streams = expand(loaded.job, available)
+    streams = expand(loaded.job, available_streams(loaded, source) if available is None else available)
     wanted = select(streams, options.streams)
 
     def planned(name: str) -> StreamPlan:
@@ -119,6 +130,8 @@ def plan_streams(loaded: LoadedJob, source: Source, target: Target | None, optio
                 cursor_from=options.cursor_from,
                 cursor_to=options.cursor_to,
                 deletes_rows=target.writer.deletes_rows if target else True,
+                compares_keys=target.writer.compares_keys if target else True,
+                can_read_keys=Capability.KEYS in source.reader.capabilities,
             )
         except InvalidConfigError as error:
             error.message = f"{loaded.locate(('streams', name))} {error.message}"

@@ -7,12 +7,14 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.job.model import Maintenance
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
+from dativo_ingest.run.collector import wake
 from dativo_ingest.run.columns import with_source_types
 from dativo_ingest.run.ends import (
     Source,
@@ -26,6 +28,7 @@ from dativo_ingest.run.ends import (
 )
 from dativo_ingest.run.error_document import error_document
 from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, TableCared, Waiting, Warning_
+from dativo_ingest.run.key_diff import is_due
 from dativo_ingest.run.lease import Leases, lease_key
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 from dativo_ingest.run.maintenance import maintain
@@ -174,7 +177,9 @@ def _run_stream(run: _Run, plan: StreamPlan, source: Source, target: Target, lea
     try:
         outcome = attempt.carry()
         nothing_new = outcome.receipt is None and not run.options.dry_run
-        document = stream_document(plan, outcome, status="no_data" if nothing_new else "succeeded")
+        document = stream_document(
+            plan, outcome, status="no_data" if nothing_new else "succeeded", dry_run=run.options.dry_run
+        )
         run.codes.append(exit_codes.OK)
     except CancelledRunError:
         run.cancelled = True
@@ -218,7 +223,9 @@ class _Attempt:
         self.stage = "plan"
         partitions = self.source.reader.partitions(spec, plan.state_to_read_from(outcome.before.state))
         self._warn(outcome, *of_another_source, *self.source.reader.warnings(spec))
-        if not partitions and plan.write != "overwrite":
+        # The keys of another source say nothing of rows that came of the one before.
+        compares = not of_another_source and is_due(plan, outcome.before, datetime.now(UTC), limit=options.limit)
+        if not partitions and plan.write != "overwrite" and not compares:
             return outcome
 
         self.stage = "schema"
@@ -227,6 +234,7 @@ class _Attempt:
         schema = with_source_types(schema, self.source.reader.source_schema(spec))
 
         self.stage = "run"
+        wake()
         key = self.run.lease_key(plan)
         try:
             StreamRun(
@@ -240,6 +248,7 @@ class _Attempt:
                 emit=self.run.emit,
                 stop=self.run.stop,
                 outcome=outcome,
+                compared=table if compares else None,
                 check_lease=lambda: self.leases.check(key),
                 confirm_lease=lambda: self.leases.confirm(key),
             ).run(partitions)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
 from dativo_ingest.run.plan import StreamPlan
 from dativo_ingest.steps.changes import (
+    DELETED,
     changelog_schema,
     log_changes,
     mark_deleted,
@@ -24,7 +25,8 @@ from dativo_ingest.steps.changes import (
 )
 from dativo_ingest.steps.conform import Conformed, conform
 from dativo_ingest.steps.row_ops import OP, RowOps, ops_of, same_op
-from dativo_ingest.steps.system_columns import add_system_columns, with_system_fields
+from dativo_ingest.steps.soft_deletes import UPDATE, ops_of_marks, require_telling
+from dativo_ingest.steps.system_columns import LOADED_AT, RUN_ID, add_system_columns, with_system_fields
 from dativo_plugin_sdk.errors import DataValidationError, SchemaValidationError
 from dativo_plugin_sdk.streams import Rows
 
@@ -63,14 +65,20 @@ class Landing:
         self._run_id = run_id
         self._loaded_at = loaded_at
         self._kind = kind = _kind(plan)
-        self._column = plan.op_column or OP.name
+        self._soft = plan.soft_column
+        self._column = self._soft.column if self._soft else plan.op_column or OP.name
         self._is_known = self._column in schema.names
         self._seq = 1
         if kind == "rows":
             self.reads = self.rows = schema
+        elif self._soft is not None:
+            if not self._is_known:
+                raise _lacks(self._column, schema, "delete_detection")
+            require_telling(schema.field(self._column), self._soft.values)
+            self.reads, self.rows = schema, _with_keys(schema, plan.primary_key)
         else:
             if plan.op_column is not None and plan.contract is None and not self._is_known:
-                raise _lacks_op(self._column, schema)
+                raise _lacks(self._column, schema, "op_column")
             plain = _without(schema, self._column)
             self.reads = plain.append(pa.field(self._column, OP.type))  # text, whatever was inferred of it
             self.rows = _with_keys(plain, plan.primary_key)
@@ -85,16 +93,16 @@ class Landing:
         """
         if self._kind == "rows":
             return conform(rows, self.rows)
-        ops = self._ops(rows.batch)
+        ops = self._marks(rows.batch) if self._soft is not None else self._ops(rows.batch)
         if ops is not None:
             self._refuse(ops)
             return conform(rows, self.rows, ops, self._plan.primary_key)
-        if self._column in rows.batch.schema.names:
+        if self._soft is None and self._column in rows.batch.schema.names:
             rows = replace(rows, batch=rows.batch.drop_columns([self._column]))
         conformed = conform(rows, self.rows)
         if self._kind == "deletes":
             return conformed
-        op = same_op("r" if self._plan.ignore_state else "u", conformed.batch.num_rows)
+        op = same_op("r" if self._plan.ignore_state else UPDATE, conformed.batch.num_rows)
         return replace(conformed, batch=with_ops(conformed.batch, op))
 
     def land(self, batch: pa.RecordBatch) -> Landed:
@@ -103,6 +111,8 @@ class Landing:
         match self._kind:
             case "deletes" if batch.num_columns > len(self.rows):
                 batch, deleted = split_deletes(batch, self.rows, self._plan.primary_key)
+                if self._plan.replaces_merge:
+                    deleted = None  # the table has no rows but those that are written
             case "marks":
                 batch = mark_deleted(batch, self._shape)
             case "log":
@@ -113,37 +123,70 @@ class Landing:
         rows = add_system_columns(batch, self._plan.system_columns, loaded_at=self._loaded_at, run_id=self._run_id)
         return Landed(rows, deleted)
 
+    @property
+    def keys(self) -> pa.Schema:
+        """The columns of the primary key, as rows have them.
+
+        Raises:
+            SchemaValidationError: The rows lack one of them.
+        """
+        self._require_keys()
+        return pa.schema([self.rows.field(key) for key in self._plan.primary_key])
+
+    @property
+    def marks(self) -> dict[str, pa.Scalar[Any]]:
+        """What rows get that are found to be deleted; empty where they go."""
+        if self._kind != "marks":
+            return {}
+        added = {LOADED_AT.name: pa.scalar(self._loaded_at, LOADED_AT.type), RUN_ID.name: pa.scalar(self._run_id)}
+        stamps = {
+            name: value for name, value in added.items() if name in self.table.names and name not in self._shape.names
+        }
+        return {DELETED.name: pa.scalar(True, DELETED.type), **stamps}  # noqa: FBT003  a value
+
     def _table_schema(self) -> pa.Schema:
         keys = self._plan.primary_key
         match self._kind:
             case "marks":
                 return marked_schema(self.rows, keys)
             case "log":
-                absent = [key for key in keys if key not in self.rows.names]
-                if absent:
-                    raise SchemaValidationError(
-                        f"primary_key {', '.join(absent)} is no column; there are: {', '.join(self.rows.names[:50])}"
-                    )
+                self._require_keys()
                 return changelog_schema(self.rows)
             case _:
                 return self.rows
+
+    def _require_keys(self) -> None:
+        absent = [key for key in self._plan.primary_key if key not in self.rows.names]
+        if absent:
+            raise SchemaValidationError(
+                f"primary_key {', '.join(absent)} is no column; there are: {', '.join(self.rows.names[:50])}"
+            )
 
     def _ops(self, batch: pa.RecordBatch) -> RowOps | None:
         """Give the ops of a batch; None where its rows are not changes."""
         there = self._column in batch.schema.names
         if self._plan.op_column is not None and not there and batch.num_rows:
-            raise _lacks_op(self._column, batch.schema)
+            raise _lacks(self._column, batch.schema, "op_column")
         if not there:
             return None
         if self._plan.op_column is None and not self._is_known and _is_null(batch.column(self._column)):
             return None  # nobody says that there is such a column, and JSON's readers give what they were asked for
         return ops_of(batch, self._column)
 
+    def _marks(self, batch: pa.RecordBatch) -> RowOps | None:
+        """Give the ops of a batch whose rows say themselves whether they are deleted; None where none is."""
+        assert self._soft is not None  # noqa: S101  asked only then
+        if self._column not in batch.schema.names:
+            if batch.num_rows:
+                raise _lacks(self._column, batch.schema, "delete_detection")
+            return None
+        return ops_of_marks(batch, self.rows.field(self._column), self._soft.values)
+
     def _refuse(self, ops: RowOps) -> None:
         """Refuse changes that would land as something else than they say."""
         if self._kind == "log":
             return
-        if self._plan.replaces_merge:
+        if self._plan.replaces_merge and self._soft is None:
             raise DataValidationError(
                 f"{self._plan.name}: rows with an op ({self._column}) are changes to rows before them, a full refresh "
                 "cannot replace the table by them",
@@ -172,11 +215,11 @@ def _kind(plan: StreamPlan) -> Kind:
     return "rows"
 
 
-def _lacks_op(column: str, schema: pa.Schema) -> DataValidationError:
+def _lacks(column: str, schema: pa.Schema, key: str) -> DataValidationError:
     return DataValidationError(
-        f"the rows have no column {column}, which op_column names; there are: {', '.join(schema.names[:50])}",
+        f"the rows have no column {column}, which {key} names; there are: {', '.join(schema.names[:50])}",
         details={"columns": schema.names[:1000]},
-        hint="correct op_column (names are case-sensitive), or leave it out",
+        hint=f"correct {key} (names are case-sensitive), or leave it out",
     )
 
 

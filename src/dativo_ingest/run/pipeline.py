@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from dativo_ingest.run.channel import Channel, ChannelClosedError
 from dativo_ingest.run.events import Listener, Progress, StreamStarted, Warning_
+from dativo_ingest.run.key_diff import ComparedKeys, KeyDiff
 from dativo_ingest.run.landing import Landing
 from dativo_ingest.run.plan import Budget, StreamPlan
 from dativo_ingest.run.run_ids import uuid7
@@ -38,6 +40,7 @@ from dativo_plugin_sdk.streams import (
     StreamReader,
     StreamSpec,
     Warned,
+    Watermark,
 )
 from dativo_plugin_sdk.tables import CommitRequest, CommittedState, Receipt, TableWriter
 
@@ -77,6 +80,8 @@ class StreamOutcome:
     """What the target remembers since the commit."""
     after: State | None = None
     schema_changes: Sequence[str] = ()
+    compared: ComparedKeys | None = None
+    """What comparing the table's keys with the source's found, where the run did."""
     care: list[dict[str, Any]] = field(default_factory=list)
     """What was done for the table after the commit: ``table``, ``action`` and ``result`` of each."""
     schema: pa.Schema | None = None
@@ -118,6 +123,7 @@ class StreamRun:
         emit: Told of progress.
         stop: Set from outside to end the run before its commit.
         outcome: What the target remembers of the stream, and where the run notes what becomes of it.
+        compared: The table whose keys are compared with the source's, also in a dry run; None where none are.
         check_lease: Raises `FencedError` once another run is known to have taken the stream over.
         confirm_lease: The same, after a look; asked before the commit.
     """
@@ -132,6 +138,7 @@ class StreamRun:
     emit: Listener
     stop: threading.Event
     outcome: StreamOutcome
+    compared: TableWriter | None = None
     check_lease: Callable[[], None] = lambda: None
     confirm_lease: Callable[[], None] = lambda: None
     _state: State | None = None
@@ -139,6 +146,7 @@ class StreamRun:
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _landing: Landing = field(init=False)
+    _diff: KeyDiff | None = None
 
     def __post_init__(self) -> None:
         """Find out how the stream's rows land, and so what to read."""
@@ -146,6 +154,9 @@ class StreamRun:
         self._landing = Landing(self.plan, self.spec.schema, run_id=self.run_id, loaded_at=self._started_at)
         self.spec = replace(self.spec, schema=self._landing.reads)
         self.outcome.schema = self._landing.rows
+        if self.compared is not None:
+            marked = next(iter(self._landing.marks), None)
+            self._diff = KeyDiff(self.plan, self._landing.keys, self.compared, marked=marked)
 
     def run(self, partitions: Sequence[Partition]) -> None:
         """Carry the stream and commit it.
@@ -160,13 +171,7 @@ class StreamRun:
         state = self._state = self.plan.state_to_read_from(self.outcome.before.state)
         self.emit(_started(self.plan.name, partitions))
         try:
-            if self.table is not None:
-                self.outcome.schema_changes = self.table.open(self._landing.table)
-            for message in self._messages(partitions, state):
-                self._take(message)
-                if self.limit is not None and self.totals.read >= self.limit:
-                    break
-            self._write(self._merger.flush())
+            self._carry(partitions, state)
             for (column, way), count in self.outcome.lost.items():
                 self._warn_once(f"{column}: {count:,} value(s) {_LOST[way]}, as the contract allows")
             self._judge()
@@ -180,6 +185,11 @@ class StreamRun:
             if self.table is not None:
                 self.table.abort()
             raise
+        finally:
+            if self._diff is not None:
+                self._diff.close()
+            if self.compared is not None and self.table is None:
+                self.compared.abort()
 
     @property
     def totals(self) -> Totals:
@@ -191,11 +201,72 @@ class StreamRun:
         """Say whether the state stays where it was, because only a part of the rows was read."""
         return self.limit is not None or self.plan.is_backfill
 
-    def _messages(self, partitions: Sequence[Partition], state: State | None) -> Iterator[Message]:
+    def _carry(self, partitions: Sequence[Partition], state: State | None) -> None:
+        """Do everything but the commit."""
+        diff = self._diff
+        before, after = (None, diff) if diff is None or diff.uses_rows else (diff, None)
+        if before is not None:
+            self._compare(before, self._keys())
+        if self.table is not None:
+            self.outcome.schema_changes = self.table.open(self._landing.table)
+        if before is not None:
+            self._delete_absent(before)
+        for message in self._messages(self.spec, partitions, state):
+            self._take(message)
+            if self.limit is not None and self.totals.read >= self.limit:
+                break
+        self._write(self._merger.flush())
+        if after is not None:
+            self._compare(after, after.seen())
+            self._delete_absent(after)
+
+    def _keys(self) -> Generator[Rows, None, None]:
+        """Read the keys of all rows that the source has; what reading the rows warns of is left to that."""
+        schema = self._landing.keys
+        spec = replace(
+            self.spec,
+            mode="full_refresh",
+            cursor=None,
+            schema=schema,
+            columns=tuple(schema.names),
+            watermark=Watermark(),
+        )
+        for message in self._messages(spec, self.reader.partitions(spec, None), None):
+            match message:
+                case Rows():
+                    yield from _parts(message, self.budget.batch_bytes)
+                case Rejected() | Skipped():
+                    self._note_unknown_keys(message)
+                case _:
+                    pass
+
+    def _compare(self, diff: KeyDiff, keys: Generator[Rows, None, None]) -> None:
+        try:
+            with closing(keys):
+                diff.compare(keys)
+        finally:
+            self.outcome.compared = diff.result
+        if diff.unknown:
+            self._warn_once(
+                f"{diff.unknown} keys of the source cannot be read, so that nobody can say which rows are gone: none "
+                "is deleted, and the next run compares again"
+            )
+
+    def _delete_absent(self, diff: KeyDiff) -> None:
+        found = diff.result
+        if self.table is not None and found is not None and found.is_certain and found.found.absent:
+            self.table.delete_absent(self._landing.marks)
+
+    def _note_unknown_keys(self, message: Rejected | Skipped) -> None:
+        """Note rows that came without a key: any row of the table may be meant."""
+        if self._diff is not None:
+            self._diff.unknown += message.batch.num_rows if isinstance(message, Rejected) else message.rows
+
+    def _messages(self, spec: StreamSpec, partitions: Sequence[Partition], state: State | None) -> Iterator[Message]:
         """Yield what the reader reads, read ahead by a thread within the channel's bytes."""
         channel: Channel[Message] = Channel(self.budget.channel_bytes, _size_bytes)
         thread = threading.Thread(
-            target=self._read_into, args=(channel, partitions, state), name=f"read {self.plan.name}", daemon=True
+            target=self._read_into, args=(channel, spec, partitions, state), name=f"read {self.plan.name}", daemon=True
         )
         thread.start()
         try:
@@ -207,11 +278,13 @@ class StreamRun:
             # A reader that hangs in foreign code must not hold up the end of the run: the thread dies with the process.
             thread.join(timeout=_GRACE_S)
 
-    def _read_into(self, channel: Channel[Message], partitions: Sequence[Partition], state: State | None) -> None:
+    def _read_into(
+        self, channel: Channel[Message], spec: StreamSpec, partitions: Sequence[Partition], state: State | None
+    ) -> None:
         try:
             for partition in partitions:
                 # A later partition reads on from where the ones before it have come to.
-                for message in self.reader.read(self.spec, partition, state):
+                for message in self.reader.read(spec, partition, state):
                     channel.put(message)
                     if isinstance(message, StateChanged):
                         state = message.state
@@ -232,8 +305,10 @@ class StreamRun:
                 self._tell_progress()
             case Rejected():
                 self.totals.read += message.batch.num_rows
+                self._note_unknown_keys(message)
                 self._reject(message.batch)
             case Skipped():
+                self._note_unknown_keys(message)
                 self.totals.read += message.rows
                 self.totals.skipped += message.rows
                 self._warn_once(f"skipped rows: {message.reason}")
@@ -248,6 +323,8 @@ class StreamRun:
             rows = _part(rows, 0, max(0, min(rows.batch.num_rows, self.limit - self.totals.read)))
         self.totals.read += rows.batch.num_rows
         self.totals.arrow_bytes += rows.batch.nbytes
+        if self._diff is not None and self._diff.uses_rows:
+            self._diff.see(rows)
         conformed = self._landing.conform(rows)
         if conformed.missing:
             self._warn_once(f"columns that the source lacks are null: {', '.join(conformed.missing)}")
@@ -325,8 +402,18 @@ class StreamRun:
             self.totals.written
             or self.totals.quarantined
             or self.plan.write == "overwrite"
+            or self._keys_compared_at != self.outcome.before.keys_compared_at
+            or (self._diff is not None and self._diff.result is not None and self._diff.result.found.absent)
             or (self._moved and not self._keeps_state and self._state != self.outcome.before.state)
         )
+
+    @property
+    def _keys_compared_at(self) -> str | None:
+        """Say when the table's keys were last known to be those of the source."""
+        if self.plan.key_diff is not None and self.plan.replaces_merge:
+            return self._started_at.isoformat(timespec="milliseconds")  # it has no rows but the source's
+        found = self._diff.result if self._diff is not None else None
+        return found.compared_at if found is not None and found.is_certain else self.outcome.before.keys_compared_at
 
     def _commit(self, table: TableWriter) -> None:
         before = self.outcome.before
@@ -341,6 +428,7 @@ class StreamRun:
             source_fingerprint=source,
             schema_fingerprint=schema,
             schema_version=before.schema_version + (schema != before.schema_fingerprint),
+            keys_compared_at=self._keys_compared_at,
         )
         self.outcome.receipt = table.commit(request)
         self.outcome.committed = request.next_state(self.run_id)

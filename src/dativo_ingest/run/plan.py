@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from dativo_ingest.job.delete_detection import DeleteDetection, KeyDiff, SoftColumn
 from dativo_ingest.job.model import Deletes, Job, Maintenance, Stream
 from dativo_plugin_sdk.errors import DataNotFoundError, InvalidConfigError
 from dativo_plugin_sdk.streams import ReadMode, State, Watermark
@@ -105,11 +106,22 @@ class StreamPlan:
     """Whether the target can delete rows by their keys."""
     replaces_merge: bool = False
     """Whether this run overwrites what others merge into."""
+    delete_detection: DeleteDetection = None
 
     @property
     def keeps_deleted(self) -> bool:
         """Say whether rows of deleted keys land, too."""
         return self.changelog or self.deletes == "soft"
+
+    @property
+    def soft_column(self) -> SoftColumn | None:
+        """The column that says which rows are deleted, if one does."""
+        return self.delete_detection if isinstance(self.delete_detection, SoftColumn) else None
+
+    @property
+    def key_diff(self) -> KeyDiff | None:
+        """How keys are compared, if they are."""
+        return self.delete_detection if isinstance(self.delete_detection, KeyDiff) else None
 
     @property
     def is_backfill(self) -> bool:
@@ -186,6 +198,8 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     cursor_from: str | None = None,
     cursor_to: str | None = None,
     deletes_rows: bool = True,
+    compares_keys: bool = True,
+    can_read_keys: bool = True,
     can_watermark: bool = False,
 ) -> StreamPlan:
     """Decide what one stream does.
@@ -212,6 +226,9 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
     if write == "merge" and not primary_key:
         raise InvalidConfigError(f"{where}.primary_key: merge needs the columns that tell rows apart")
     _require_changes_to_land(name, stream, write, job.target.connector, deletes_rows=deletes_rows)
+    _require_deletes_to_be_found(
+        name, stream, write, job, deletes_rows=deletes_rows, compares_keys=compares_keys, can_read_keys=can_read_keys
+    )
     watermark = _watermark(name, stream, write, job.source.connector, can_watermark=can_watermark)
     ignore_state = is_backfill or full_refresh or mode == "full_refresh"
     replaces_merge = False
@@ -230,11 +247,16 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         )
         if value
     }
+    table = stream.table or name.rsplit(".", 1)[-1]
+    if not table:
+        raise InvalidConfigError(
+            f"stream {name}: the last part of its name is empty, so its table has none", hint="name it with table:"
+        )
     return StreamPlan(
         name=name,
         mode=mode,
         write=write,
-        table=stream.table or name.rsplit(".", 1)[-1],
+        table=table,
         namespace=stream.namespace or job.target.namespace,
         cursor=stream.cursor,
         primary_key=primary_key,
@@ -256,6 +278,7 @@ def plan_stream(  # noqa: PLR0913  the facts it decides from
         changelog=stream.changelog,
         can_delete=deletes_rows,
         replaces_merge=replaces_merge,
+        delete_detection=stream.delete_detection,
     )
 
 
@@ -282,6 +305,46 @@ def _require_changes_to_land(
         raise InvalidConfigError(
             f"{where}.op_column: the target {connector} merges but cannot delete rows",
             hint="deletes: soft keeps deleted rows and marks them; changelog: true appends every change",
+        )
+
+
+def _require_deletes_to_be_found(  # noqa: PLR0913  the facts it decides from
+    name: str,
+    stream: Stream,
+    write: WriteMode,
+    job: Job,
+    *,
+    deletes_rows: bool,
+    compares_keys: bool,
+    can_read_keys: bool,
+) -> None:
+    """Refuse to look for deletes where they could not be found, or could not land."""
+    found, where = stream.delete_detection, f"streams.{name}.delete_detection"
+    if found is None:
+        return
+    if write != "merge":
+        raise InvalidConfigError(
+            f"{where}: {found.mode} takes deleted rows out of a table that is merged; this stream has write: {write}",
+            hint="overwrite replaces all rows anyway: leave delete_detection out"
+            if write == "overwrite"
+            else "name a primary_key and set write: merge",
+        )
+    if isinstance(found, SoftColumn):
+        if stream.deletes == "hard" and not deletes_rows:
+            raise InvalidConfigError(
+                f"{where}: the target {job.target.connector} merges but cannot delete rows",
+                hint="deletes: soft keeps deleted rows and marks them",
+            )
+        return
+    if not compares_keys:
+        raise InvalidConfigError(
+            f"{where}: the target {job.target.connector} cannot compare keys",
+            hint="mode: full_refresh with write: overwrite has no rows that the source deleted",
+        )
+    if not can_read_keys and stream.mode != "full_refresh":
+        raise InvalidConfigError(
+            f"{where}: the source {job.source.connector} cannot read keys alone",
+            hint="mode: full_refresh with write: merge compares the keys of the rows that it reads",
         )
 
 
@@ -323,8 +386,8 @@ def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:
     """Refuse streams that would take each other's rows away.
 
     Raises:
-        InvalidConfigError: A table that is overwritten takes another stream's rows too, or would be another's
-            quarantine table.
+        InvalidConfigError: A table that is overwritten, or whose keys are compared, takes another stream's rows too, or
+            would be another's quarantine table.
     """
     tables: dict[str, StreamPlan] = {}
     for plan in plans:
@@ -333,6 +396,12 @@ def refuse_lost_rows(plans: Sequence[StreamPlan]) -> None:
             raise InvalidConfigError(
                 f"streams {other.name} and {plan.name} both go into table {plan.title}, as a changelog and as rows",
                 hint="give each a `table` of its own",
+            )
+        if other is not plan and (plan.key_diff or other.key_diff):
+            raise InvalidConfigError(
+                f"streams {other.name} and {plan.name} both go into table {plan.title}: key_diff would take the "
+                "rows of one of them for deleted, as the other's source has no such keys",
+                hint="give each a `table` of its own, or leave key_diff out",
             )
         if other is not plan and "overwrite" in (plan.write, other.write):
             raise InvalidConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from dativo_ingest.run import exit_codes
 from dativo_ingest.run.columns import columns_document
 from dativo_ingest.run.pipeline import StreamOutcome
 from dativo_ingest.run.plan import StreamPlan
+from dativo_ingest.steps.json_text import rows_json
 
 REPORT = "dativo.report/1"
 CHECK = "dativo.check/1"
@@ -23,9 +25,17 @@ def now() -> str:
 
 
 def stream_document(
-    plan: StreamPlan, outcome: StreamOutcome | None, *, status: str, error: dict[str, Any] | None = None
+    plan: StreamPlan,
+    outcome: StreamOutcome | None,
+    *,
+    status: str,
+    error: dict[str, Any] | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Describe what became of one stream; ``outcome`` is None where it never began."""
+    """Describe what became of one stream; ``outcome`` is None where it never began.
+
+    A dry run tells keys of rows that would be deleted; no other report has values of the source.
+    """
     totals = outcome.totals if outcome else None
     receipt = outcome.receipt if outcome else None
     landed = status in {"succeeded", "no_data"}
@@ -52,10 +62,30 @@ def stream_document(
             "before": outcome.before.state if outcome else None,
             "after": outcome.after if outcome and receipt else (outcome.before.state if outcome else None),
         },
+        "delete_detection": _compared(plan, outcome, dry_run=dry_run),
         "columns": columns_document(outcome.schema, outcome.lost) if outcome and outcome.schema is not None else [],
         "schema_changes": list(outcome.schema_changes) if outcome and receipt else [],
         "maintenance": list(outcome.care) if outcome else [],
         "error": error,
+    }
+
+
+def _compared(plan: StreamPlan, outcome: StreamOutcome | None, *, dry_run: bool) -> dict[str, Any] | None:
+    """Describe the comparison of keys, where there was one."""
+    compared = outcome.compared if outcome else None
+    if compared is None:
+        return None
+    found = compared.found
+    examples = list(rows_json(found.examples)) if dry_run and found.examples is not None else []
+    return {
+        "mode": "key_diff",
+        "compared_at": compared.compared_at,
+        "duration_ms": round(compared.duration_s * 1000, 1),
+        "source_keys": found.source_keys,
+        "table_rows": found.table_rows,
+        "absent": found.absent,
+        "deletes": plan.deletes if compared.is_certain else None,
+        "examples": [json.loads(text) for text in examples],
     }
 
 

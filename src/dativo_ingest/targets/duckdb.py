@@ -20,6 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from dativo_ingest.targets import duckdb_database as db
+from dativo_ingest.targets.duckdb_absent_rows import AbsentRows
 from dativo_ingest.targets.duckdb_database import Database, quiet
 from dativo_ingest.targets.duckdb_errors import translated
 from dativo_ingest.targets.duckdb_tables import Inserts, Table, create, folded, stream_columns
@@ -38,6 +39,7 @@ from dativo_plugin_sdk import (
     FencedError,
     InsufficientPermissionsError,
     InvalidConfigError,
+    KeyComparison,
     PluginConfig,
     Receipt,
     StreamWriter,
@@ -82,6 +84,7 @@ class DuckDBWriter(StreamWriter):
 
     write_modes = frozenset[WriteMode]({"append", "overwrite", "merge"})
     deletes_rows = True
+    compares_keys = True
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)
@@ -195,6 +198,7 @@ class DuckDBTableWriter(TableWriter):
         self._deletes = False
         self._rejected: Inserts | None = None
         self._rejected_schema: pa.Schema | None = None
+        self._absent: AbsentRows | None = None
         self._deleted = 0
         self._committing = False
 
@@ -264,6 +268,29 @@ class DuckDBTableWriter(TableWriter):
         self._deletes = True
         with translated(self._title):
             self._rows.add(keys.append_column(self._gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
+
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        """Put the source's keys beside the table, and find out which rows have none."""
+        if not self._database.exists:
+            return KeyComparison()
+        session = self._connected()
+        self._absent = AbsentRows(session, self._table, self._title, buffer_bytes=self._buffer_bytes)
+        with translated(self._title):
+            return self._absent.find(schema, keys, marked=marked)
+
+    def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
+        """Let the rows that were found wait among the others: as keys that go, or as rows with their marks."""
+        if self._rows is None or not self._gone:
+            raise InvalidConfigError("delete_absent was called on a table that was not opened to merge")
+        assert self._absent is not None  # noqa: S101  the engine's order of calls
+        with translated(self._title):
+            if marks:
+                self._absent.mark(self._rows, but=self._gone, marks=marks)
+            else:
+                self._deletes = True
+                self._absent.delete(self._rows, gone=self._gone)
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows; they wait in a temporary table for the commit."""

@@ -45,9 +45,14 @@ class Table:
         session: duckdb.DuckDBPyConnection,
         incoming: Sequence[Column[str]],
         wider: Callable[[str, str], str | None] = wider,
+        *,
+        only_these: bool = False,
     ) -> Shape:
-        """Find out what the table must become to take these columns."""
+        """Find out what the table must become to take these columns; with ``only_these``, the others do not matter."""
         there = self.columns(session)
+        if only_these:
+            asked = {folded(column.name) for column in incoming}
+            there = [column for column in there if folded(column.name) in asked]
         if there and self._is_view(session):
             raise SchemaValidationError(f"{self.title} is a view, a table is needed", hint="choose another table name")
         if not there and not incoming:
@@ -132,6 +137,24 @@ class Inserts:
         if self._held_bytes >= self._buffer_bytes:
             self.flush()
 
+    def add_query(self, columns: Sequence[str], select: str, parameters: Sequence[object] = ()) -> int:
+        """Take the rows of a query, after those that were added; give how many they are.
+
+        Args:
+            columns: What the query selects.
+            select: The query, without its SELECT.
+            parameters: Of the query.
+        """
+        self.flush()
+        names = ", ".join(map(quoted, columns))
+        number = f", {self._rows - 1} + row_number() OVER ()" if self.sequence is not None else ""
+        sequence = f", {quoted(self.sequence)}" if self.sequence is not None else ""
+        found = self._session.execute(
+            f"INSERT INTO {self._table} ({names}{sequence}) SELECT *{number} FROM (SELECT {select})", list(parameters)
+        ).fetchall()
+        self._rows += found[0][0]
+        return int(found[0][0])
+
     def flush(self) -> int:
         """Insert what is held; give how many rows there were so far."""
         rows = sum(batch.num_rows for batch in self._batches)
@@ -177,7 +200,7 @@ def stream_columns(session: duckdb.DuckDBPyConnection, schema: pa.Schema) -> lis
         if schema.names.count(name) > 1 or other != name:
             raise SchemaValidationError(
                 f"columns {other!r} and {name!r} are one name to DuckDB, which does not tell capitals apart",
-                hint="rename one of them in the contract",
+                hint="name only one of them in the contract, or rename one in the source, as a query can",
             )
     if not schema.names:
         return []

@@ -451,7 +451,10 @@ def _names(spec: TableSpec) -> list[str]:
     names = [name for name in (spec.namespace, spec.name) if name is not None]
     for name in names:
         if name in {"", ".", ".."} or "/" in name or "\0" in name:
-            raise InvalidConfigError(f"{name!r} cannot be a folder's name, which the parquet target needs")
+            raise InvalidConfigError(
+                f"{name!r} cannot be a folder's name, which the parquet target needs",
+                hint="table: gives the table another name",
+            )
     return names
 
 

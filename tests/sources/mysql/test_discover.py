@@ -12,9 +12,8 @@ from mariadb_service import MariaDB
 from dativo_ingest.mysql import sessions
 from dativo_ingest.mysql.connection import parse_access
 from dativo_ingest.mysql.sessions import Session, connect, let_go
-from dativo_ingest.sources.mysql.discovery import discover, doubts, find, find_each, stream_names
+from dativo_ingest.sources.mysql.discovery import discover, doubts, find, find_listed, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
-from dativo_ingest.sources.mysql.relations import Relation
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DativoError, InsufficientPermissionsError
 
 _ORDERS = """
@@ -133,9 +132,9 @@ def test_the_primary_key_goes_before_the_smallest_that_is_never_null(shop: Calla
     )
 
     with _session(server) as session:
-        found = find_each(session, ["keyed", "smallest", "nullable", "beginning"])
+        found = find_listed(session, ["keyed", "smallest", "nullable", "beginning"])
 
-    keys = {name: (each.key, each.primary_key) for name, each in found.items() if isinstance(each, Relation)}
+    keys = {name: (each.key, each.primary_key) for name, each in found.items()}
     assert keys == {
         "keyed": (("c", "a"), ("c", "a")),
         "smallest": (("c",), ()),
@@ -261,7 +260,7 @@ def test_many_tables_are_found_by_as_few_queries_as_one(
     with _session(server) as session:
         for act in (
             lambda: discover(session).objects,
-            lambda: [each for each in find_each(session, names).values() if isinstance(each, Relation)],
+            lambda: find_listed(session, names),
             lambda: stream_names(session),
             lambda: find(session, "t7").columns,
         ):

@@ -67,11 +67,13 @@ class Database:
             for statement in statements:
                 session.execute(statement)  # type: ignore[arg-type]  # tests write what they ask
 
-    def reader(self, connection: dict[str, Any] | None = None, **options: Any) -> PostgresReader:
+    def reader(
+        self, connection: dict[str, Any] | None = None, credentials: dict[str, str] | None = None, **options: Any
+    ) -> PostgresReader:
         config = SourceConfig(
             type="postgres",
             connection={**self.server.connection, **(connection or {})},
-            credentials=dict(self.server.credentials),
+            credentials=credentials or dict(self.server.credentials),
             options=options,
         )
         self.readers.append(PostgresReader(config))
@@ -80,10 +82,10 @@ class Database:
     def read(self, table: str, *, state: State | None = None, schema: pa.Schema | None = None, **spec: Any) -> Found:
         """Read a stream as the engine does."""
         options = spec.pop("options", {})
-        connection = spec.pop("connection", None)
+        connection, credentials = spec.pop("connection", None), spec.pop("credentials", None)
         name = table if options.get("query") else f"{self.name}.{table}"
         stream = StreamSpec(name, options=options, **spec)
-        return read_with(self.reader(connection), stream, state=state, schema=schema)
+        return read_with(self.reader(connection, credentials), stream, state=state, schema=schema)
 
 
 def read_with(

@@ -196,8 +196,8 @@ def test_cursors_are_times_of_change_then_what_rises_then_times_of_creation(make
     assert found["events"]["cursor"] is None
     assert found["seen"]["cursor_candidates"] == ["updated_at", "created_at"]
     assert found["seen"]["cursor"] is None
-    assert found["bare"]["cursor_candidates"] == []
-    assert found["bare"]["sync_modes"] == ["full_refresh"]
+    assert found["bare"]["cursor_candidates"] == ["xmin"]
+    assert found["bare"]["sync_modes"] == ["full_refresh", "incremental"]
 
 
 def test_rows_and_bytes_are_estimated_also_before_the_first_analyze(make, look):

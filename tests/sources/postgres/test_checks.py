@@ -235,7 +235,7 @@ def test_incremental_streams_want_to_see_open_transactions(shop):
 
     assert blind.details == {"warning": True}
     assert f'GRANT pg_read_all_stats TO "{READER}"' in blind.message
-    assert "(slow_batch)" in seeing.details["oldest"]
+    assert "(slow_batch, idle in transaction)" in seeing.details["oldest"]
 
 
 def test_without_streams_it_is_said_how_much_may_be_read(shop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import duckdb
+import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -210,3 +211,25 @@ def test_check_tells_each_step_and_its_exit_code_the_kind_of_trouble(shop, job, 
     assert (code(user="nobody_here"), code(database="nowhere"), code(sslmode="require")) == (77, 69, 78)
     assert (code(host="no.such.host.invalid"), code(port=1)) == (75, 75)
     assert code(hots="x") == 78
+
+
+def test_assets_of_many_tables_take_as_few_queries_as_those_of_one(database, job, dativo, tmp_path, monkeypatch):
+    statements = []
+    asked = psycopg.Cursor.execute
+
+    def execute(self, query, *rest, **more):
+        statements.append(query)
+        return asked(self, query, *rest, **more)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", execute)
+    counts = []
+    for count in (1, 30):
+        database.run(*(f"CREATE TABLE t{count}_{each} (a int PRIMARY KEY, b jsonb)" for each in range(count)))
+        statements.clear()
+        asset = tmp_path / f"assets{count}"
+        done = dativo("discover", "--config", job(), "--pattern", f"{database.name}.*", "--write-assets", asset)
+        assert done.exit_code == 0, done.output
+        counts.append(len(statements))
+
+    assert len(list((tmp_path / "assets30").glob("*.odcs.yaml"))) == 31
+    assert counts[0] == counts[1] < 40

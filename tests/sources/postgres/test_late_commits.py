@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,13 +13,11 @@ from typing import Any
 import duckdb
 import psycopg
 from click.testing import CliRunner
-from late_writers import LateWriters, NaiveReader, until
+from late_writers import LateWriters, NaiveReader, carry_on
 
 from dativo_ingest.cli.program import dativo as program
 
 logger = logging.getLogger(__name__)
-LOAD_S = float(os.environ.get("DATIVO_TEST_LOAD_S", "15"))
-BETWEEN_RUNS_S = 1.0
 
 LOGS = {
     "log_by_time": {"cursor": "at"},
@@ -79,16 +75,8 @@ def test_no_row_of_a_late_transaction_is_lost_nor_comes_twice(database, tmp_path
     config.write_text(json.dumps(job(database, path)), encoding="utf-8")
     writers = LateWriters(write, lambda: server.connect(autocommit=False, options=f"-c search_path={database.name}"))
     naive = {name: naive_reader(database, name, key) for name, key in (("log_by_time", "at"), ("log_by_number", "id"))}
-    runs = 0
 
-    with ExitStack() as beside:
-        for reader in naive.values():
-            beside.enter_context(reader.at_work(BETWEEN_RUNS_S / 2))
-        beside.enter_context(writers.at_work())
-        for _ in until(LOAD_S):
-            run(config, server.password)
-            runs += 1
-            time.sleep(BETWEEN_RUNS_S)
+    runs = carry_on(lambda: run(config, server.password), writers, list(naive.values()))
     time.sleep(1.2)  # the newest second is left for the next run
     run(config, server.password)
 
@@ -104,7 +92,6 @@ def test_no_row_of_a_late_transaction_is_lost_nor_comes_twice(database, tmp_path
         counted[name] = len(landed)
     lost = {}
     for name, reader in naive.items():
-        reader.read()
         there = {id_ for (id_,) in server.ask(f"SELECT id FROM {database.name}.{name}")}
         lost[name] = len(there - reader.seen)
     logger.info("%s runs, %s transactions, %s rolled back", runs, writers.committed, writers.rolled_back)

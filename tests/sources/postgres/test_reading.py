@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dativo_ingest.sources.postgres import page_ranges, reading
+from dativo_ingest.sources.postgres import ranges, reading
 from dativo_ingest.sources.postgres.copy_stream import StoppedError, carries_plain_bytes, copied
 from dativo_ingest.sources.postgres.page_ranges import conditions, cuts
 from dativo_plugin_sdk import (
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.each_postgres
 @pytest.fixture
 def small_ranges(monkeypatch) -> None:
     """Cut tables of a few pages, too."""
-    monkeypatch.setattr(page_ranges, "_LEAST_BYTES", 8192 * 4)
+    monkeypatch.setattr(ranges, "_LEAST_BYTES", 8192 * 4)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tls_front import tls_front
 
 from dativo_ingest.cli.program import dativo as program
-from dativo_ingest.sources.postgres import page_ranges
+from dativo_ingest.sources.postgres import ranges
 from dativo_ingest.sources.postgres.copy_stream import carries_plain_bytes
 from dativo_ingest.sources.postgres.snapshots import open_session
 
@@ -100,7 +100,7 @@ def test_a_zoo_of_types_lands_as_it_was(database, dativo, tmp_path, kind) -> Non
 
 
 def test_streams_after_one_that_was_cut_short_are_read_whole(database, dativo, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(page_ranges, "_LEAST_BYTES", 8192 * 4)
+    monkeypatch.setattr(ranges, "_LEAST_BYTES", 8192 * 4)
     for name in ("first", "second"):
         database.run(
             f"CREATE TABLE {name} (id int, filler text)",
@@ -137,6 +137,30 @@ def test_new_rows_are_merged_and_a_run_without_any_says_so(database, dativo, tmp
         states = lake.execute("SELECT state, count(*) FROM orders GROUP BY state ORDER BY state").fetchall()
     assert states == [("open", 4), ("paid", 1)]
     assert "no_data" in third.output or "no new" in third.output
+
+
+@pytest.mark.parametrize(
+    ("options", "connection", "exit_code", "error"),
+    [
+        pytest.param({"lock_timeout_s": 0.1}, {}, 75, "DATABASE_LOCK", id="locked"),
+        pytest.param({"query": "SELECT pg_sleep(9)", "statement_timeout_s": 0.1}, {}, 75, "TIMEOUT", id="statement"),
+        pytest.param({"query": "SELECT pg_sleep(9)", "max_snapshot_age_s": 0.1}, {}, 75, "TIMEOUT", id="age"),
+        pytest.param({}, {"port": 1}, 75, "NETWORK_ERROR", id="nobody there"),
+        pytest.param({}, {"user": "nobody_here"}, 77, "INVALID_CREDENTIALS", id="user"),
+        pytest.param({"query": "SELECT * FROM nowhere"}, {}, 66, "DATA_NOT_FOUND", id="table"),
+        pytest.param({"query": "SELECT 1 / 0 AS n"}, {}, 65, "DATA_VALIDATION_ERROR", id="data"),
+    ],
+)
+def test_the_exit_code_says_whether_to_try_again(database, dativo, tmp_path, options, connection, exit_code, error):  # noqa: PLR0917
+    database.run("CREATE TABLE held (id int)")
+    target = {"connector": "duckdb", "connection": {"path": str(tmp_path / "out.duckdb")}}
+    with database.server.connect(autocommit=False) as other:
+        other.execute(f"LOCK TABLE {database.name}.held")
+
+        ran = dativo("run", target=target, connection=connection, held={"options": options})
+
+        other.rollback()
+    assert (ran.exit_code, error in ran.output) == (exit_code, True), ran.output
 
 
 def test_rows_that_come_over_tls_are_the_same(database, tmp_path) -> None:

@@ -16,3 +16,13 @@ Octets: TypeAlias = NDArray[np.uint8]
 Positions: TypeAlias = NDArray[np.int64]
 pc: Any = pyarrow.compute
 buffer_of: Any = pa.py_buffer
+
+
+def integers(numbers: NDArray[np.int64]) -> Array:
+    """Give whole numbers to Arrow as they are; `pa.array` would first import pandas, where that is installed."""
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, buffer_of(numbers)])
+
+
+def booleans(mask: Mask) -> Array:
+    """Give a mask to Arrow, without `pa.array`, too."""
+    return pa.Array.from_buffers(pa.bool_(), len(mask), [None, buffer_of(np.packbits(mask, bitorder="little"))])

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dativo_ingest.sources.mysql.arrow import Array, Mask, pc
+from dativo_ingest.sources.mysql.arrow import Array, Mask, booleans, pc
 
 _DAY_LETTERS = len("2024-01-01")
 _SHAPE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -30,7 +30,7 @@ def moments(texts: Array, kind: pa.DataType) -> Array:
 
 
 def _where_days(texts: Array) -> Array:
-    return pc.if_else(pa.array(_are_days(texts)), texts, pa.scalar(None, pa.string()))
+    return pc.if_else(booleans(_are_days(texts)), texts, pa.scalar(None, pa.string()))
 
 
 def _are_days(texts: Array) -> Mask:

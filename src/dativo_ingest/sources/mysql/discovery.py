@@ -74,23 +74,31 @@ def find(session: Session, name: str) -> Relation:
         DataValidationError: The name means several.
         InsufficientPermissionsError: There is, and the user may not read it.
     """
-    found = find_each(session, [name])[name]
-    if isinstance(found, Relation):
-        return found
-    raise found
-
-
-def find_each(session: Session, names: Sequence[str]) -> dict[str, Relation | DativoError]:
-    """Find what names mean, as `find` does, by five queries for all of them; an error stands for itself."""
     database, user, lowers = _where(session)
-    wanted = {name: _places(name.lower() if lowers == _LOWER_CASE else name, database) for name in names}
+    places = _places(name, database, lowers)
+    found = relations_of(session, places)
+    if not found:
+        raise _absent(session, name, places, user)
+    meant = _meant(name, found)
+    if len(meant) > 1:
+        titles = " and ".join(quoted(*relation.place) for relation in meant)
+        raise DataValidationError(f"stream {name}: the name means {titles}", hint="read one of them by a query:")
+    (relation,) = meant
+    why = _refusal(relation, user)
+    if why is not None:
+        raise why
+    return relation
+
+
+def find_listed(session: Session, names: Sequence[str]) -> dict[str, Relation]:
+    """Find what names mean, as `find` does, by five queries for all; a name for which that would raise is left out."""
+    database, _, lowers = _where(session)
+    wanted = {name: _places(name, database, lowers) for name in names}
     found = {relation.place: relation for relation in relations_of(session, itertools.chain(*wanted.values()))}
-    return {
-        name: _choose(name, [found[place] for place in places if place in found], user)
-        if any(place in found for place in places)
-        else _absent(session, name, places, user)
-        for name, places in wanted.items()
+    meant = {
+        name: _meant(name, [found[place] for place in places if place in found]) for name, places in wanted.items()
     }
+    return {name: each[0] for name, each in meant.items() if len(each) == 1 and each[0].is_readable}
 
 
 def doubts(relation: Relation) -> Iterator[str]:
@@ -109,19 +117,18 @@ def _where(session: Session) -> tuple[str | None, str, int]:
     return database, str(user), int(lowers)
 
 
-def _places(name: str, database: str | None) -> list[Place]:
+def _places(name: str, database: str | None, lowers: int) -> list[Place]:
     """List what a name can mean, a database and a name at each dot, and last a name in the session's database."""
+    if lowers == _LOWER_CASE:
+        name = name.lower()
     dots = (position for position, letter in enumerate(name) if letter == ".")
     split = [(name[:dot], name[dot + 1 :]) for dot in dots if 0 < dot < len(name) - 1]
     return [*split, *([(database, name)] if database else [])]
 
 
-def _choose(name: str, found: Sequence[Relation], user: str) -> Relation | DativoError:
-    titled = [relation for relation in found if relation.title == name] or list(found)
-    if len(titled) > 1:
-        places = " and ".join(quoted(*relation.place) for relation in titled)
-        return DataValidationError(f"stream {name}: the name means {places}", hint="read one of them by a query:")
-    return _refusal(titled[0], user) or titled[0]
+def _meant(name: str, found: Sequence[Relation]) -> list[Relation]:
+    """Choose what has the name as its title, else what has it as its name alone."""
+    return [relation for relation in found if relation.title == name] or list(found)
 
 
 def _refusal(relation: Relation, user: str) -> DativoError | None:

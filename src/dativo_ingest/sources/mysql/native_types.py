@@ -91,6 +91,7 @@ _WKB = (
 # The text of a float has six digits, that of a double as many as it takes; FLOAT(7,2) is written with two decimals.
 _ALL_DIGITS = "{0} + 0e0"
 _NUMBER = "{0} + 0"
+_PLAIN_EXPRESSION = "{0}"
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,14 @@ class NativeType:
 
     arrow: pa.DataType
     fidelity: Fidelity
-    expression: str = "{0}"
+    expression: str = _PLAIN_EXPRESSION
     """What to select: ``{0}`` stands for the quoted column."""
     is_json: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether the column itself is selected."""
+        return self.expression == _PLAIN_EXPRESSION
 
 
 _TEXT = NativeType(pa.string(), "text")
@@ -127,7 +133,7 @@ def native_type(column_type: str, *, is_json: bool = False) -> NativeType:  # no
     if name in {"decimal", "numeric"}:
         return _decimal(10 if first is None else first, int(found["second"] or 0))
     if name in {"float", "double", "real"}:
-        return NativeType(pa.float32() if name == "float" else pa.float64(), "exact", _ALL_DIGITS)
+        return _floating(pa.float32() if name == "float" else pa.float64(), is_rounded=first is not None)
     if name == "bit":
         return _bits(first or 1)
     if name == "json" or is_json:
@@ -151,6 +157,12 @@ def _decimal(precision: int, scale: int) -> NativeType:
     if precision > DECIMAL_DIGITS:
         return _TEXT
     return NativeType(pa.decimal128(precision, scale), "exact")
+
+
+def _floating(kind: pa.DataType, *, is_rounded: bool) -> NativeType:
+    if pa.types.is_float64(kind) and not is_rounded:
+        return NativeType(kind, "exact")
+    return NativeType(kind, "exact", _ALL_DIGITS)
 
 
 def _bits(count: int) -> NativeType:

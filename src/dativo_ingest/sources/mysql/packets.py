@@ -38,14 +38,17 @@ def packet_starts(octets: bytearray, start: int, end: int) -> tuple[Positions, i
     found: list[int] = []
     add, unpack_from = found.append, _HEADER.unpack_from
     last = end - HEADER_BYTES
-    while start <= last:
-        length = unpack_from(octets, start)[0] & LONGEST
-        following = start + HEADER_BYTES + length
-        if following > end or length == LONGEST:
-            break
+    while start <= last:  # the only loop over rows in Python: each step counts
         add(start)
-        start = following
-    return np.array(found, np.int64), start
+        start += HEADER_BYTES + (unpack_from(octets, start)[0] & LONGEST)
+    if start > end:
+        start = found.pop()
+    starts = np.array(found, np.int64)
+    if end > LONGEST:
+        longest = np.flatnonzero(np.diff(starts, append=start) == HEADER_BYTES + LONGEST)
+        if len(longest):
+            return starts[: longest[0]], int(starts[longest[0]])
+    return starts, start
 
 
 def joined_end(octets: bytearray, start: int, end: int) -> int:

@@ -2,7 +2,7 @@
 
 PyMySQL connects, lets itself in, asks, and reads what the columns are; from then on until the last row its socket is
 read directly, a block at a time: it hands out rows one by one, as Python objects, which costs many times what parsing
-costs. `tests/sources/mysql/test_result_stream.py` watches the parts of PyMySQL that are not public.
+costs. `tests/sources/mysql/test_reading.py` watches the parts of PyMySQL that are not public.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pymysql
 from pymysql.constants import CR
 
+from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql.packets import (
     HEADER_BYTES,
     LONGEST,
@@ -28,10 +29,9 @@ from dativo_ingest.sources.mysql.packets import (
 )
 from dativo_ingest.sources.mysql.rows import RowBlock
 
-Session: TypeAlias = "pymysql.Connection[Any]"
 Blocks: TypeAlias = Generator[RowBlock, None, None]
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**20  # what a processor keeps near while it is parsed
 _LOOK_EVERY_S = 0.5
 _LAST_BYTES = 9  # of the packet after the last row
 _LAST = b"\x05\x00\x00"

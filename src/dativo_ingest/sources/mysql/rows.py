@@ -16,7 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
-from dativo_ingest.sources.mysql.arrow import Array, Mask, Octets, Positions, buffer_of, pc
+from dativo_ingest.databases.misfits import apart
+from dativo_ingest.sources.mysql.arrow import Array, Mask, Octets, Positions, booleans, buffer_of, integers, pc
 from dativo_ingest.sources.mysql.calendar_texts import dates, moments
 from dativo_ingest.sources.mysql.cells import Cells, find_cells
 from dativo_ingest.sources.mysql.native_types import NativeType
@@ -88,8 +89,8 @@ class RowParser:
     def parse(self, block: RowBlock) -> Iterator[pa.RecordBatch]:
         """Give the rows of a block, which may be used again then.
 
-        Rows with a value that its column's type cannot hold come in a batch of their own, after the others, in which
-        the columns at fault have the values as text.
+        Rows with a value that its column's type cannot hold come in batches of their own, after the others: in each the
+        same columns are at fault, and have the values as text.
 
         Raises:
             ArrowInvalid: A value is not of its column's type, or the rows are not as the columns say.
@@ -111,13 +112,11 @@ class RowParser:
         if not misfits:
             yield pa.RecordBatch.from_arrays(made, names=self._names)
             return
-        bad = np.logical_or.reduce(list(misfits.values()))
-        if not bad.all():
-            yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(~bad))
+        texts: dict[int, Array] = {}
         for number in misfits:
             nulls = cells[number].nulls
-            made[number] = columns[number] if nulls is None else _with_nulls(columns[number], nulls)
-        yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(bad))
+            texts[number] = columns[number] if nulls is None else _with_nulls(columns[number], nulls)
+        yield from apart(made, texts, misfits, self._names)
 
     def _take(self, block: RowBlock, cells: Sequence[Cells]) -> dict[int, Array]:
         """Copy out what a parser of lines cannot read, and make lines of the block."""
@@ -248,7 +247,7 @@ def _copied(octets: Octets, cells: Cells) -> Array:
     whole: Array = pa.Array.from_buffers(
         pa.binary(), max(0, 2 * count - 1), [None, buffer_of(bounds), buffer_of(octets)]
     )
-    return whole.take(pa.array(np.arange(0, 2 * count, 2)))
+    return whole.take(integers(np.arange(0, 2 * count, 2)))
 
 
 def _with_nulls(array: Array, nulls: Mask) -> Array:
@@ -265,7 +264,7 @@ def _without_broken(array: Array) -> tuple[Array, Mask]:
         return array.cast(pa.string()), np.zeros(len(array), np.bool_)
     except pa.ArrowInvalid:
         broken = np.array([not _is_utf8(value) for value in array.to_pylist()], np.bool_)
-        return pc.if_else(pa.array(broken), pa.scalar(None, pa.binary()), array).cast(pa.string()), broken
+        return pc.if_else(booleans(broken), pa.scalar(None, pa.binary()), array).cast(pa.string()), broken
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 
 from psycopg import pq
 
-from dativo_ingest.databases.cursors import cursor_candidates
+from dativo_ingest.databases.cursors import require_known
+from dativo_ingest.databases.following import open_transactions
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.connection import PostgresAccess
-from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
 from dativo_ingest.postgres.way_in import way_in
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column
 from dativo_ingest.sources.postgres.discovery import doubts
 from dativo_ingest.sources.postgres.failures import FAILURES
-from dativo_ingest.sources.postgres.relations import readable, relations
+from dativo_ingest.sources.postgres.options import PostgresSourceOptions
+from dativo_ingest.sources.postgres.relations import XMIN, readable, relations
 from dativo_ingest.sources.postgres.selection import Selection
+from dativo_ingest.sources.postgres.transaction_ids import require_versions
+from dativo_ingest.sources.postgres.watermark import upper_bound
 from dativo_plugin_sdk import (
     Check,
     ConnectionTestResult,
     InsufficientPermissionsError,
-    InvalidConfigError,
     StreamSpec,
     TimeoutError,
 )
 
 _LOCK_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 30.0
-_OLD_S = 3600.0
 
 _FACTS = """
 SELECT current_setting('server_version'), current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()
-"""
-# Others' transactions show to their owner, to superusers and to members of pg_read_all_stats.
-_SEES_ALL = "SELECT pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
-_OLDEST = """
-SELECT who, age_s FROM (
-    SELECT format('pid %s of %s (%s)', pid, usename, coalesce(nullif(application_name, ''), state)) AS who,
-           extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age_s
-    FROM pg_catalog.pg_stat_activity
-    WHERE xact_start IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() AND datname = current_database()
-    UNION ALL
-    SELECT format('prepared transaction %s of %s', gid, owner), extract(epoch FROM clock_timestamp() - prepared)::float8
-    FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()
-) AS open ORDER BY age_s DESC LIMIT 1
 """
 
 
@@ -118,7 +107,7 @@ class Checks:
             selection = self._selected(session, stream)
         self._selections[stream.name] = selection
         if stream.mode == "incremental":
-            _require_cursor(stream, selection)
+            _require_cursor(session, stream, selection)
         relation = selection.relation
         if relation is None:
             return passed("the query is one that the server takes", columns=len(selection.columns))
@@ -151,34 +140,15 @@ class Checks:
         """See whether open transactions show: incremental runs leave for later what one may still commit."""
         session = self._way_in.session()
         with FAILURES.translated(self._way_in.place):
-            ((sees_all,),) = ask(session, _SEES_ALL)
-            oldest = ask(session, _OLDEST)
-        if not sees_all:
-            user = session.info.user
-            return passed(
-                f"{user} does not see other users' transactions, so that rows which they commit late may be missed;"
-                f" GRANT pg_read_all_stats TO {quoted(user)}",
-                warning=True,
+            bound = upper_bound(
+                session, timedelta(0), parts=None, readers=PostgresSourceOptions().read_only_applications
             )
-        if not oldest:
-            return passed("no other transaction is open")
-        ((who, age_s),) = oldest
-        if age_s > _OLD_S:
-            return passed(
-                f"{who} has been open for {age_s / 60:.0f} min: rows newer than its beginning wait for its end",
-                warning=True,
-                oldest=who,
-                age_s=round(age_s),
-            )
-        return passed(f"the oldest is {age_s:.0f} s old", oldest=who, age_s=round(age_s))
+        return open_transactions(bound)
 
 
-def _require_cursor(stream: StreamSpec, selection: Selection) -> None:
-    if stream.cursor is None or stream.cursor in {column.name for column in selection.columns}:
-        cursor_column(stream, selection)
+def _require_cursor(session: Session, stream: StreamSpec, selection: Selection) -> None:
+    if stream.cursor == XMIN:
+        require_versions(session, stream, selection)
         return
-    candidates = [] if selection.relation is None else cursor_candidates(selection.relation)
-    raise InvalidConfigError(
-        f"streams.{stream.name}.cursor: {selection.title} has no column {stream.cursor}",
-        hint=f"{', '.join(candidates)} would do" if candidates else "read it with mode: full_refresh",
-    )
+    require_known(stream, selection.title, selection.columns, selection.relation)
+    cursor_column(stream, selection)

@@ -17,14 +17,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.misfits import apart
 from dativo_ingest.sources.postgres.array_texts import split_arrays
 from dativo_ingest.sources.postgres.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.sources.postgres.far_dates import far_dates, far_moments
+from dativo_ingest.sources.postgres.large_cells import large_bytes, large_text, without_large_cells
 from dativo_ingest.sources.postgres.native_types import NativeType
 
 _LEAD = "lead"
 _NULL = r"\N"
 _BACKSLASH = ord("\\")
+_PIECE_BYTES = 2**16
 _STAND_IN = "\0"  # for a backslash, while other escapes are taken out: text in Postgres has no zero bytes
 _ESCAPES = (("b", "\b"), ("f", "\f"), ("n", "\n"), ("r", "\r"), ("t", "\t"), ("v", "\v"))
 _PLAIN_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -77,6 +80,9 @@ class RowParser:
         self._keys = [f"c{number}" for number in range(len(columns))]  # names may be there twice, or be anything
         self._names = [column.name for column in columns]
         self._texts = {number for number, column in enumerate(columns) if column.spelling != "value"}
+        self._may_be_large = frozenset(
+            number for number, column in enumerate(columns) if column.spelling in {"text", "bytes"}
+        )
 
     def parse(self, block: memoryview) -> Iterator[pa.RecordBatch]:
         """Give the rows of a block, which may be used again then.
@@ -84,6 +90,21 @@ class RowParser:
         Rows with a value that its column's type cannot hold come in batches of their own, after the others: in each the
         same columns are at fault, and have the values as text.
         """
+        for piece in without_large_cells(block, self._may_be_large):
+            for batch in self._parse(piece.block):
+                yield self._with(piece.cells, batch) if piece.cells else batch
+            if piece.cells:
+                pa.default_memory_pool().release_unused()
+
+    def _with(self, cells: Mapping[int, memoryview], row: pa.RecordBatch) -> pa.RecordBatch:
+        """Put the large cells of a row in their places."""
+        columns = row.columns
+        for number, cell in cells.items():
+            is_bytes = self._columns[number].spelling == "bytes"
+            columns[number] = large_bytes(cell) if is_bytes else large_text(cell)
+        return pa.RecordBatch.from_arrays(columns, names=self._names)
+
+    def _parse(self, block: memoryview) -> Iterator[pa.RecordBatch]:
         try:
             columns = self._read(block)
         except pa.ArrowInvalid:
@@ -99,14 +120,8 @@ class RowParser:
         if not misfits:
             yield pa.RecordBatch.from_arrays(made, names=self._names)
             return
-        bad = np.logical_or.reduce(list(misfits.values()))
-        if not bad.all():
-            yield pa.RecordBatch.from_arrays(made, names=self._names).filter(pa.array(~bad))
         texts = {number: _unescaped(columns[number]) if escaped else columns[number] for number in misfits}
-        for at_fault in _combinations(misfits):
-            columns_of_these = [texts[number] if number in at_fault else array for number, array in enumerate(made)]
-            rows = np.logical_and.reduce([mask == (number in at_fault) for number, mask in misfits.items()])
-            yield pa.RecordBatch.from_arrays(columns_of_these, names=self._names).filter(pa.array(rows))
+        yield from apart(made, texts, misfits, self._names)
 
     def _read(self, block: memoryview) -> list[Array]:
         kinds = {
@@ -175,7 +190,9 @@ def _parsed(block: Any, kinds: dict[str, pa.DataType], *, lead: bool) -> list[Ar
 
 
 def _has_backslash(octets: NDArray[np.uint8]) -> bool:
-    return bool((octets == _BACKSLASH).any())
+    """Look piece by piece: what is compared stays in the processor's cache."""
+    starts = range(0, len(octets), _PIECE_BYTES)
+    return any(bool((octets[start : start + _PIECE_BYTES] == _BACKSLASH).any()) for start in starts)
 
 
 def _unescaped(texts: Array) -> Array:
@@ -203,12 +220,6 @@ def _bytes(texts: Array, *, prefix: int) -> Array:
     halves = ((starts - starts[0]) // 2).astype(np.int32)
     found = pa.BinaryArray.from_buffers(pa.binary(), len(digits), [None, buffer_of(halves), buffer_of(octets)])
     return found if absent is None else pc.if_else(absent, pa.scalar(None, pa.binary()), found)
-
-
-def _combinations(misfits: Mapping[int, Mask]) -> list[set[int]]:
-    """List which columns are at fault together."""
-    packed = np.unique(np.stack(list(misfits.values())), axis=1).T
-    return [{number for number, wrong in zip(misfits, each, strict=True) if wrong} for each in packed if each.any()]
 
 
 def _lists(texts: Array, element: NativeType, *, drop_bounds: bool) -> tuple[Array, Mask]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_ingest.databases.uuids import earlier
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
 from dativo_ingest.sources.postgres.arrow import pc
 from dativo_ingest.sources.postgres.relations import Column
 from dativo_ingest.sources.postgres.selection import Selection, literal
-from dativo_ingest.sources.postgres.uuids import earlier
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
 from dativo_plugin_sdk.cursor import cursor_bound
 
@@ -55,15 +55,17 @@ def beyond(column: Column, cursor: Any) -> str:
     return f"{quoted(column.name)} > {literal(cursor, column.source_type)}"
 
 
-def going_back(stream: StreamSpec, column: Column, cursor: Any) -> str:
-    """Ask for rows beyond a value, and for those that the stream's ``lookback`` has read again.
+def up_to(column: Column, cursor: Any) -> str:
+    """Ask for rows up to a value, and of it."""
+    return f"{quoted(column.name)} <= {literal(cursor, column.source_type)}"
+
+
+def going_back(stream: str, column: Column, cursor: Any, lookback: timedelta | int) -> str:
+    """Ask for rows from so much before a value on.
 
     Raises:
-        InvalidConfigError: The column's values are not of a kind from which a ``lookback`` could be taken.
+        InvalidConfigError: Nothing of that kind can be taken from the column's values.
     """
-    lookback = stream.watermark.lookback
-    if lookback is None:
-        return beyond(column, cursor)
     kind = column.native.arrow
     written = literal(cursor, column.source_type)
     is_number = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or column.source_type.startswith("numeric")
@@ -76,15 +78,15 @@ def going_back(stream: StreamSpec, column: Column, cursor: Any) -> str:
         return f"{quoted(column.name)} >= ({back}){'::date' if pa.types.is_date(kind) else ''}"
     wanted = "a number, such as 1000" if is_number else "a time, such as 1h"
     raise InvalidConfigError(
-        f"stream {stream.name}: for the cursor {column.name} ({column.source_type}) lookback is {wanted}"
+        f"stream {stream}: for the cursor {column.name} ({column.source_type}) lookback is {wanted}"
     )
 
 
-def below_infinity(session: Session, column: Column) -> list[str]:
+def below_infinity(session: Session, column: Column) -> tuple[str, ...]:
     """Ask for numbers that others are higher than: were ``NaN`` the highest, nothing would be new after it."""
     if column.source_type in {"real", "double precision"}:
-        return [f"{quoted(column.name)} < 'Infinity'"]
+        return (f"{quoted(column.name)} < 'Infinity'",)
     if column.source_type.startswith("numeric"):
         end = "Infinity" if session.info.server_version >= _FIRST_INFINITE_NUMERIC else "NaN"
-        return [f"{quoted(column.name)} < '{end}'"]
-    return []
+        return (f"{quoted(column.name)} < '{end}'",)
+    return ()

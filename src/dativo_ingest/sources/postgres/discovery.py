@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from dativo_ingest.databases.descriptions import NAMED, described, listed, not_found
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
-from dativo_ingest.sources.postgres.relations import Relation, readable, relations, with_columns
+from dativo_ingest.sources.postgres.relations import XMIN, Relation, readable, relations, with_columns
 from dativo_plugin_sdk import DataNotFoundError, DataValidationError, DiscoveryResult, InsufficientPermissionsError
 
 
@@ -27,7 +28,7 @@ def discover(session: Session, pattern: str | None = None) -> DiscoveryResult:
     if pattern is not None and not picked:
         warnings.append(f"nothing matches {pattern!r}: names are schema.table, such as public.orders")
     return DiscoveryResult(
-        [described(relation) for relation in objects],
+        [described(each, versions=XMIN if each.has_versions else None) for each in objects],
         metadata={
             "database": database,
             "user": user,
@@ -65,6 +66,15 @@ def find(session: Session, name: str) -> Relation:
     if why is not None:
         raise why
     return next(with_columns(session, [relation]))
+
+
+def find_listed(session: Session, names: Sequence[str]) -> dict[str, Relation]:
+    """Find what names mean that discover lists, with columns and key; four queries, however many they are."""
+    wanted = frozenset(names)
+    named = [each for each in readable(relations(session)) if each.title in wanted]
+    meanings = Counter(relation.title for relation in named)  # schema a.b has a table c, and schema a a table b.c
+    clear = [relation for relation in named if meanings[relation.title] == 1]
+    return {relation.title: relation for relation in with_columns(session, clear)}
 
 
 def refusal(relation: Relation, user: str) -> InsufficientPermissionsError | DataNotFoundError | None:

@@ -27,6 +27,9 @@ FAILURES = Failures(
         "42": (InvalidConfigError, "correct the stream's query, filter or columns"),
         "42601": (InvalidConfigError, "try the query in psql"),
         "42703": (InvalidConfigError, "dativo discover --verbose lists the columns"),
-        "57014": (TimeoutError, "raise source.options.statement_timeout_s, or the user's statement_timeout"),
+        "57014": (
+            TimeoutError,
+            "raise source.options.statement_timeout_s or the user's statement_timeout, unless somebody cancelled it",
+        ),
     },
 )

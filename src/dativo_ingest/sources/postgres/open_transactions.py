@@ -42,14 +42,15 @@ SELECT o.virtualxid, s.pid, s.usename::text, s.application_name, s.state, s.star
 FROM sessions s LEFT JOIN open o USING (pid)
 WHERE (o.virtualxid IS NOT NULL OR s.started_at IS NOT NULL) AND s.pid NOT IN (SELECT pid FROM harmless)
 """
-# What is prepared can write no more. Its locks tell what it has written to; its id is that of its locks.
+# What is prepared can write no more. Its locks tell what it has written to; its id is the virtual one that they have.
 _PREPARED = """
-SELECT '-1/' || p.transaction::text, p.gid, p.owner::text,
-       extract(epoch FROM statement_timestamp() - p.prepared)::float8
+WITH locks AS MATERIALIZED (SELECT * FROM pg_catalog.pg_locks WHERE pid IS NULL)
+SELECT own.virtualtransaction, p.gid, p.owner::text, extract(epoch FROM statement_timestamp() - p.prepared)::float8
 FROM pg_catalog.pg_prepared_xacts p
+JOIN locks own ON own.locktype = 'transactionid' AND own.transactionid = p.transaction
 WHERE p.database = current_database() AND ($1::int8[] IS NULL OR EXISTS (
-    SELECT FROM pg_catalog.pg_locks l
-    WHERE l.virtualtransaction = '-1/' || p.transaction::text AND l.relation = ANY ($1::int8[]::oid[])
+    SELECT FROM locks l
+    WHERE l.virtualtransaction = own.virtualtransaction AND l.relation = ANY ($1::int8[]::oid[])
       AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')))
 """
 # nextval takes a lock on the sequence, which lasts as long as the transaction.
@@ -68,7 +69,7 @@ SELECT a.pid::text, a.pid, a.usename::text, a.application_name, a.state,
 FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid::text = $1
 """
 _PREPARED_XID = """
-SELECT '-1/' || transaction::text, gid, owner::text, extract(epoch FROM statement_timestamp() - prepared)::float8
+SELECT transaction::text, gid, owner::text, extract(epoch FROM statement_timestamp() - prepared)::float8
 FROM pg_catalog.pg_prepared_xacts WHERE transaction::text = $1
 """
 _TREE = """
@@ -115,10 +116,7 @@ def drawers(session: Session, sequences: Sequence[int]) -> list[OpenTransaction]
     """List the transactions, prepared ones too, that have drawn from sequences."""
     rows = ask(session, _HOLDERS, list(sequences))
     return [
-        _of_session(row)
-        if row[1] is not None
-        else OpenTransaction(row[0], f"the prepared transaction {row[0].removeprefix('-1/')}")
-        for row in rows
+        _of_session(row) if row[1] is not None else OpenTransaction(row[0], "a prepared transaction") for row in rows
     ]
 
 
@@ -134,13 +132,14 @@ def of_xid(session: Session, xid: int) -> list[OpenTransaction]:
 def still_open(session: Session, ids: Iterable[str], written: Sequence[int] | None) -> frozenset[str]:
     """Give those of the transactions that have not ended.
 
-    One that was prepared meanwhile has another id, so that with one gone everything that is prepared counts.
+    One that was prepared has another id after the server was started anew, so that with one gone everything that is
+    prepared counts.
     """
     wanted = frozenset(ids)
     now = {row[0] for row in ask(session, _OPEN)}  # before what is prepared: none is missed on its way
     waiting = {each.id for each in prepared(session, written)}
-    gone = any(not each.startswith("-1/") and each not in now for each in wanted)
-    return (wanted & (now | waiting)) | (waiting if gone else set())
+    left = wanted & (now | waiting)
+    return left if left == wanted else left | waiting
 
 
 def _of_session(row: Sequence[Any]) -> OpenTransaction:

@@ -24,6 +24,14 @@ class PostgresSourceOptions(PluginConfig):
     """How long to wait for others that hold a table; 0 is for ever."""
     statement_timeout_s: float | None = Field(default=None, ge=0)
     """How long the server may work on one statement, and reading a table is one; by default as the server is set."""
+    partition_column: str | None = Field(default=None, min_length=1)
+    """A column by whose values sessions share out a view, a query or a foreign table; tables go by pages."""
+    max_snapshot_age_s: float = Field(default=14_400.0, ge=0)
+    """How long the image that is read may be kept open at the server, four hours by default; 0 is for ever."""
+    spill_after_s: float = Field(default=600.0, ge=0)
+    """After how long rows that the target is too slow for wait on local disk, so that the image need not be kept."""
+    spill_mb: int = Field(default=4096, ge=0)
+    """How much may wait there, in MiB; 0 is nothing."""
     writers_timeout_s: float = Field(default=10.0, ge=0)
     """How long an incremental run waits for open transactions where nothing tells which rows they may bring: those that
     have drawn from the sequence that is followed, and those that were prepared."""

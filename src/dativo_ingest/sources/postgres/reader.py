@@ -41,11 +41,11 @@ class PostgresReader(StreamReader):
         InvalidConfigError: A key or value is wrong.
     """
 
-    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.WATERMARK})
+    capabilities = frozenset({Capability.CURSOR_RANGE, Capability.INCREMENTAL, Capability.KEYS, Capability.WATERMARK})
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
-        self._access = parse_access(config.connection, config.credentials, end="source")
+        self._access = parse_access(config.connection, config.credentials, end="source", job=config.engine.get("job"))
         parse(PostgresSourceOptions, config.options, where="source.options")
         self._opened: Streams | None = None
         self._checks: list[Checks] = []
@@ -77,6 +77,10 @@ class PostgresReader(StreamReader):
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
         return self._streams.schema(stream)
+
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        self._streams.prepare(streams)
 
     def source_schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns of the types that keep every value: what `schema` gives."""

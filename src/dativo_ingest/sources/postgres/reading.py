@@ -1,4 +1,4 @@
-"""Reads a selection: in one session, or in ranges of pages by several sessions that share one image of the database."""
+"""Reads a selection: in one session, or in ranges by several sessions that share one image of the database."""
 
 from __future__ import annotations
 
@@ -13,21 +13,33 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 
+from dativo_ingest.databases.read_ahead import Limit, ReadAhead
 from dativo_ingest.databases.side_by_side import SideBySide
+from dativo_ingest.databases.stopwatch import Stopwatch
 from dativo_ingest.postgres.sessions import Session, let_go
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn, RowParser
-from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, copied
+from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, StoppedError, copied
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
-from dativo_ingest.sources.postgres.page_ranges import page_ranges
+from dativo_ingest.sources.postgres.ranges import Ranges, ranges_of
 from dativo_ingest.sources.postgres.selection import Selection
+from dativo_ingest.sources.postgres.snapshot_age import sever
 from dativo_ingest.sources.postgres.snapshots import begin_reading, export, join, open_session
-from dativo_plugin_sdk import DataFormatError, DativoError, NetworkError, Rows, ServiceUnavailableError
+from dativo_plugin_sdk import (
+    DataFormatError,
+    DativoError,
+    NetworkError,
+    Rows,
+    ServiceUnavailableError,
+    TimeoutError,
+)
 
-_TRIES = 3  # of a range whose connection drops
+_TRIES = 3  # of a range whose connection drops, and of a session that the server has no room for
 _GRACE_S = 2.0
+_LOOK_EVERY_S = 0.25
 _LEAST_BLOCK_BYTES = 2**18
 _LINE_FEED = ord("\n")
+_MIB = 2**20
 
 
 @dataclass
@@ -38,10 +50,13 @@ class Reading:
         parameters: What libpq is told.
         selection: What is read.
         columns: Its columns, in order.
-        options: Time-outs.
+        options: Time-outs, and how ranges are made.
         parallelism: The most sessions that read at once.
         batch_bytes: About how large a batch may be.
         connect: Opens a session.
+
+    Attributes:
+        warnings: What the report must say, known after the last row.
     """
 
     parameters: Mapping[str, str]
@@ -51,26 +66,39 @@ class Reading:
     parallelism: int
     batch_bytes: int
     connect: Callable[[Mapping[str, str]], Session] = open_session
+    warnings: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _sessions: set[Session] = field(default_factory=set)
+    _held: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a session is closed or cut off."""
     _idle: list[Session] = field(default_factory=list)
+    _target: Stopwatch = field(default_factory=Stopwatch)
 
     def rows(self) -> Generator[Rows, None, None]:
         """Give the rows.
 
         Raises:
-            DativoError: The server or the connection failed.
+            DativoError: The server or the connection failed, or the image got too old.
             StoppedError: `cancel` was called.
         """
-        with self._session() as session:
-            with FAILURES.translated(self.selection.title):
-                begin_reading(session, self.options, self.selection.relation)
-                ranges = page_ranges(session, self.selection.relation, self.parallelism)
-                snapshot = export(session) if len(ranges) > 1 else ""
-            if len(ranges) == 1:
-                yield from self._read(session, ranges[0])
-            else:
-                yield from self._side_by_side(snapshot, ranges)
+        options = self.options
+        ahead = ReadAhead(
+            self._batches(),
+            stop=self._stop,
+            after_s=options.spill_after_s if options.spill_mb else None,
+            disk_bytes=options.spill_mb * _MIB,
+            limit=Limit(options.max_snapshot_age_s, self._sever, self._too_old) if options.max_snapshot_age_s else None,
+        )
+        with closing(ahead.items()) as batches:
+            for batch in batches:
+                with self._target.running():
+                    yield Rows(batch, source=self.selection.title, source_bytes=0)
+        self.warnings += ahead.warnings
+        if ahead.stored_bytes:
+            self.warnings.append(
+                f"the target was slower than {self.selection.title}: {ahead.stored_bytes / _MIB:,.0f} MiB waited on"
+                " local disk, so that the image that was read did not have to be kept"
+            )
 
     def cancel(self) -> None:
         """End what the sessions do; may be called from another thread."""
@@ -79,16 +107,43 @@ class Reading:
             with contextlib.suppress(psycopg.Error, OSError):
                 session.cancel_safe(timeout=_GRACE_S)
 
-    def _side_by_side(self, snapshot: str, ranges: Sequence[str]) -> Iterator[Rows]:
-        readers = min(self.parallelism, len(ranges))
+    def _batches(self) -> Generator[pa.RecordBatch, None, None]:
+        with self._session() as session:
+            with FAILURES.translated(self.selection.title):
+                begin_reading(session, self.options, self.selection.relation)
+                ranges = ranges_of(session, self.selection, self.options, self.parallelism)
+                snapshot = export(session) if len(ranges.conditions) > 1 else ""
+            if snapshot:
+                yield from self._side_by_side(snapshot, ranges)
+            else:
+                yield from self._read(session, ranges.conditions[0])
+
+    def _too_old(self) -> TimeoutError:
+        waited_s, max_s = self._target.total_s, self.options.max_snapshot_age_s
+        return TimeoutError(
+            f"{self.selection.title}: the image of the database that is read is {max_s:,.0f} s old and was let go of;"
+            f" {waited_s:,.0f} s of them went by waiting for the target",
+            details={"max_snapshot_age_s": max_s, "waited_for_target_s": round(waited_s, 1)},
+            hint="raise source.options.max_snapshot_age_s where the server can bear old row versions for so long;"
+            + (
+                " a larger spill_mb lets rows wait on local disk instead"
+                if waited_s > max_s / 2
+                else " limits.parallelism reads faster"
+            ),
+        )
+
+    def _side_by_side(self, snapshot: str, ranges: Ranges) -> Iterator[pa.RecordBatch]:
+        readers = min(self.parallelism, len(ranges.conditions))
         work = SideBySide(
-            [partial(self._read_range, snapshot, each) for each in ranges],
+            [partial(self._read_range, snapshot, each, in_order=ranges.in_order) for each in ranges.conditions],
             threads=readers,
             stop=self._stop,
             waiting=readers + 1,
         )
         try:
             yield from work.items()
+            if self._stop.is_set():
+                raise StoppedError
         finally:
             if not work.join(_GRACE_S):
                 self.cancel()
@@ -96,10 +151,11 @@ class Reading:
             for session in self._idle:
                 self._let_go(session)
 
-    def _read_range(self, snapshot: str, condition: str) -> Iterator[Rows]:
+    def _read_range(self, snapshot: str, condition: str, *, in_order: bool) -> Iterator[pa.RecordBatch]:
         """Read a range; where the connection drops, go on from there in another that reads the same image.
 
-        The rows of a range come in the order of their places, so those that were given are the first ones.
+        Rows in order of their places come in that order again, so those that were given are the first ones. Others can
+        be read again only as long as none was given.
         """
         done = 0
         failure: DativoError | None = None
@@ -109,12 +165,14 @@ class Reading:
             except DativoError as error:
                 raise failure or error from error
             try:
-                for rows in self._read(session, condition, skip=done):
-                    done += rows.batch.num_rows
-                    yield rows
-            except (NetworkError, ServiceUnavailableError) as error:
-                failure = error
+                for batch in self._read(session, condition, skip=done):
+                    done += batch.num_rows
+                    yield batch
+            except (NetworkError, ServiceUnavailableError, TimeoutError) as error:
                 self._let_go(session)
+                if not _is_drop(error) or (done and not in_order):
+                    raise
+                failure = error
             except BaseException:
                 self._let_go(session)
                 raise
@@ -125,8 +183,23 @@ class Reading:
         raise failure
 
     def _joined(self, snapshot: str) -> Session:
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
+        """Give a session that reads the image: a new one, or one of ours where the server has room for no more."""
+        tries = 0
+        while True:
+            with contextlib.suppress(IndexError):
+                return self._idle.pop()
+            try:
+                return self._join(snapshot)
+            except ServiceUnavailableError as error:
+                tries += 1
+                others = len(self._sessions) - 1  # without the one that holds the image
+                if tries >= _TRIES and others < 1:
+                    raise
+                self._note(f"{error}; {self.selection.title} was read by fewer sessions than limits.parallelism")
+            if self._stop.wait(_LOOK_EVERY_S):
+                raise StoppedError
+
+    def _join(self, snapshot: str) -> Session:
         session = self.connect(self.parameters)
         self._sessions.add(session)
         try:
@@ -137,7 +210,7 @@ class Reading:
             raise
         return session
 
-    def _read(self, session: Session, condition: str, *, skip: int = 0) -> Iterator[Rows]:
+    def _read(self, session: Session, condition: str, *, skip: int = 0) -> Iterator[pa.RecordBatch]:
         title = self.selection.title
         parser = RowParser(self.columns)
         select = self.selection.select(self.columns, condition)
@@ -151,8 +224,7 @@ class Reading:
                 if not block:
                     continue
                 try:
-                    for batch in parser.parse(block):
-                        yield Rows(batch, source=title, source_bytes=0)
+                    yield from parser.parse(block)
                 except pa.ArrowInvalid as error:
                     raise DataFormatError(
                         f"{title}: what the server sends is not what the catalog says: {error}",
@@ -171,7 +243,22 @@ class Reading:
 
     def _let_go(self, session: Session) -> None:
         self._sessions.discard(session)
-        let_go(session)
+        with self._held:
+            let_go(session)
+
+    def _sever(self) -> None:
+        with self._held:
+            for session in list(self._sessions):
+                sever(session)
+
+    def _note(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _is_drop(error: DativoError) -> bool:
+    """Say whether the connection is what failed: a time-out that the server tells of is a limit that holds again."""
+    return not isinstance(error, TimeoutError) or "sqlstate" not in error.details
 
 
 def _without_rows(block: memoryview, count: int) -> tuple[memoryview, int]:

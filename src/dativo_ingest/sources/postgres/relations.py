@@ -29,9 +29,12 @@ _KINDS: dict[str, Kind] = {
     "m": "materialized view",
     "f": "foreign table",
 }
+XMIN = "xmin"
+"""The cursor that stands for the version of a table's row."""
 _LOCK_TIMEOUT_S = 2.0
 
-# A partition is read through the table that it is a part of, and what belongs to an extension is no data of the user's.
+# A table without columns has nothing to read, a partition is read through the table that it is a part of, and what
+# belongs to an extension is no data of the user's.
 # Sizes of tables that were never analyzed are measured, which waits for whoever has them locked; hence `measure`.
 _RELATIONS = """
 WITH RECURSIVE roots AS MATERIALIZED (
@@ -41,6 +44,8 @@ WITH RECURSIVE roots AS MATERIALIZED (
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
       AND n.nspname !~ '^(pg_|information_schema$)'
       AND ($2::text IS NULL OR n.nspname || '.' || c.relname = $2::text OR c.relname = $2::text)
+      AND ($2::text IS NOT NULL OR EXISTS (
+          SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
       AND (n.nspname || '.' || c.relname = $2::text OR NOT c.relispartition AND NOT EXISTS (
           SELECT FROM pg_catalog.pg_depend d
           WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'))
@@ -182,6 +187,11 @@ class Relation:
     def is_readable(self) -> bool:
         """Say whether the user may read it, and there is something in it."""
         return self.may_use_schema and self.may_select and self.is_populated
+
+    @property
+    def has_versions(self) -> bool:
+        """Say whether its rows can be followed by `XMIN`."""
+        return self.kind in {"table", "partitioned table"}
 
     @property
     def arrow_schema(self) -> pa.Schema:

@@ -16,7 +16,7 @@ from dativo_ingest.sources.postgres.discovery import find
 from dativo_ingest.sources.postgres.native_types import as_bytes, as_json, catalog_types, money_decimals, native_type
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Column, Relation
-from dativo_plugin_sdk import InvalidConfigError, StreamSpec
+from dativo_plugin_sdk import DataValidationError, InvalidConfigError, StreamSpec
 
 _LOSSY = b"dativo.lossy"
 _FORMATS = (
@@ -74,23 +74,31 @@ class Selection:
         return [_read_as(column, wanted.get(column.name)) for column in chosen]
 
 
-def selection_of(session: Session, stream: StreamSpec, options: PostgresSourceOptions) -> Selection:
+def selection_of(
+    session: Session, stream: StreamSpec, options: PostgresSourceOptions, known: Relation | None = None
+) -> Selection:
     """Find what a stream selects.
 
     Args:
         session: A session with no transaction under way.
         stream: The stream.
         options: Its options.
+        known: What its name means, where that has been found already.
 
     Raises:
         DataNotFoundError: There is no such table.
+        DataValidationError: It has no columns.
         InvalidConfigError: The query has columns without a name of their own, or a column is not there.
     """
     if options.query is not None:
         selection = _of_query(session, stream.name, options.query)
     else:
-        relation = find(session, stream.name)
+        relation = known or find(session, stream.name)
         selection = Selection(relation.title, quoted(relation.schema, relation.name), relation.columns, relation)
+    if not selection.columns:
+        raise DataValidationError(
+            f"stream {selection.title}: it has no columns, so there is nothing to read", hint="leave the stream out"
+        )
     if options.columns:
         selection = replace(selection, columns=tuple(selection.column(name) for name in options.columns))
     return selection if options.filter is None else selection.where(options.filter)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import psycopg
+
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, begin, connect, let_go, run, value
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.open_transactions import READS_ONLY
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.relations import Relation
+from dativo_plugin_sdk import ResourceUnavailableError
 
 # What makes texts mean one thing, and floats be written with every digit they have.
 _SPELLING = {
@@ -56,7 +59,15 @@ def export(session: Session) -> str:
 def join(session: Session, options: PostgresSourceOptions, snapshot: str) -> None:
     """Begin a transaction that reads the image that another session exported."""
     begin(session, lock_timeout_s=options.lock_timeout_s, mode=_READ_ONLY)
-    run(session, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    try:
+        run(session, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject) as error:
+        raise ResourceUnavailableError(
+            "the image of the database that the sessions are to share is not there",
+            details={"original_message": str(error)},
+            hint="the session that held it has ended, or a pooler leads to several servers: name one server, or set"
+            " limits.parallelism: 1",
+        ) from error
     _limit(session, options)
     run(session, READS_ONLY)
 

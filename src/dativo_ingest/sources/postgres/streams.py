@@ -11,17 +11,21 @@ import psycopg
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
+from dativo_ingest.databases.following import Following
+from dativo_ingest.databases.settling import Waiting
+from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn
 from dativo_ingest.sources.postgres.cursor_conditions import cursor_column, range_conditions
-from dativo_ingest.sources.postgres.discovery import discover, doubts, stream_names
+from dativo_ingest.sources.postgres.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
-from dativo_ingest.sources.postgres.following import Followed, Following
+from dativo_ingest.sources.postgres.followed import PostgresCursor
 from dativo_ingest.sources.postgres.options import options_of
 from dativo_ingest.sources.postgres.reading import Reading
+from dativo_ingest.sources.postgres.relations import XMIN, Relation
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
-from dativo_ingest.sources.postgres.transaction_ids import XMIN, FollowingIds, require_versions
+from dativo_ingest.sources.postgres.transaction_ids import FollowingIds, require_versions
 from dativo_plugin_sdk import (
     DataValidationError,
     DiscoveryResult,
@@ -47,10 +51,12 @@ class Streams:
 
     def __init__(self, parameters: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self._parameters = parameters
+        self._place = place_of(parameters)
         self._written = options
         self._shared: Session | None = None
         self._reading: Reading | None = None
         self._selections: dict[str, Selection] = {}
+        self._relations: dict[str, Relation] = {}
         self._identity: str | None = None
         self._stop = threading.Event()
 
@@ -63,6 +69,12 @@ class Streams:
         """List the tables and views that the user may read."""
         with FAILURES.translated("discover"):
             return stream_names(self._session())
+
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Look up what the streams' names mean, by a handful of queries for all of them."""
+        with FAILURES.translated("discover"):
+            names = [stream.name for stream in streams if "query" not in stream.options]
+            self._relations.update(find_listed(self._session(), names))
 
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
@@ -87,11 +99,11 @@ class Streams:
         """Know the source by the cluster and the database."""
         if self._identity is None:
             session = self._session()
-            with FAILURES.translated(place_of(self._parameters)):
+            with FAILURES.translated(self._place):
                 try:
                     cluster = value(session, _IDENTIFIER)
                 except psycopg.errors.InsufficientPrivilege:
-                    cluster = place_of(self._parameters)
+                    cluster = self._place
             self._identity = fingerprint(cluster, session.info.dbname)
         return self._identity
 
@@ -113,7 +125,7 @@ class Streams:
             else:
                 following = self._following(stream, selection, columns, CursorState.of(stream, state))
                 yield from (Warned(text) for text in following.warnings)
-                selection = following.selection
+                selection = selection.where(*following.conditions)
         self._reading = Reading(
             self._parameters,
             selection,
@@ -127,6 +139,7 @@ class Streams:
                 if following is not None:
                     following.see(rows.batch)
                 yield rows
+        yield from (Warned(text) for text in self._reading.warnings)
         if following is not None and (reached := following.reached()) is not None:
             yield StateChanged(reached)
 
@@ -148,12 +161,15 @@ class Streams:
             if stream.cursor == XMIN:
                 return FollowingIds(session, stream, selection, state, self.fingerprint())
             column, options = cursor_column(stream, selection), options_of(stream, self._written)
-            return Following(Followed(session, stream, column, selection, options, self._stop), columns, state)
+            followed = PostgresCursor(session, stream, column, selection, options)
+            as_arrow = any(each.name == column.name and not each.as_text for each in columns)
+            waiting = Waiting(followed.still_open, self._stop.wait, options.writers_timeout_s)
+            return Following(followed, stream, state, as_arrow=as_arrow, waiting=waiting)
 
     def _note_extra_columns(self, stream: StreamSpec, selection: Selection) -> Iterator[Message]:
         known = {column.name for column in selection.columns} if stream.schema is None else set(stream.schema.names)
         extra = [column.name for column in selection.columns if column.name not in known]
-        if not extra:
+        if not extra or stream.columns is not None:
             return
         text = f"{selection.title} has columns that are not in the schema: {', '.join(extra)}"
         if options_of(stream, self._written).extra_columns == "fail":
@@ -164,13 +180,15 @@ class Streams:
         found = self._selections.get(stream.name)
         if found is None:
             with FAILURES.translated(stream.name):
-                found = selection_of(self._session(), stream, options_of(stream, self._written))
+                known = self._relations.pop(stream.name, None)
+                found = selection_of(self._session(), stream, options_of(stream, self._written), known)
             self._selections[stream.name] = found
         return found
 
     def _session(self) -> Session:
         if self._shared is None or self._shared.closed:
             self._shared = open_session(self._parameters)
+            self._parameters = same_server(self._shared, self._parameters)
         return self._shared
 
 

@@ -15,10 +15,9 @@ from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.databases.open_transactions import told_of
 from dativo_ingest.postgres.sessions import Session, value
 from dativo_ingest.sources.postgres.open_transactions import of_xid
+from dativo_ingest.sources.postgres.relations import XMIN
 from dativo_ingest.sources.postgres.selection import Selection
 from dativo_plugin_sdk import DataError, InvalidConfigError, State, StreamSpec
-
-XMIN = "xmin"
 
 _HORIZON = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::int8"
 _FIRST_VERSION = 130000
@@ -62,7 +61,7 @@ class FollowingIds:
         self._end = int(value(self.session, _HORIZON))
         holding = [each for each in of_xid(self.session, self._end) if each.age_s is not None]
         self.warnings = told_of(self.stream.name, holding, self.stream.watermark.max_lag)
-        self.selection = self.selection.where(self._condition())
+        self.conditions = (self._condition(),)
 
     def see(self, batch: pa.RecordBatch) -> None:
         """Take note of rows that were read."""
@@ -91,7 +90,12 @@ class FollowingIds:
                 " the ids of rows cannot tell any more which are new",
                 hint="run with --full-refresh",
             )
-        return f"{_OF_ROW} > {_LAST_SPECIAL} AND {_distance(self._first)} < {self._end - self._first}"
+        return written_between(self._first, self._end)
+
+
+def written_between(first: int, end: int) -> str:
+    """Ask for rows that were written by transactions from one on and before another."""
+    return f"{_OF_ROW} > {_LAST_SPECIAL} AND {_distance(first)} < {end - first}"
 
 
 def require_versions(session: Session, stream: StreamSpec, selection: Selection) -> None:
@@ -101,7 +105,7 @@ def require_versions(session: Session, stream: StreamSpec, selection: Selection)
         InvalidConfigError: They cannot.
     """
     relation = selection.relation
-    if relation is None or relation.kind not in {"table", "partitioned table"}:
+    if relation is None or not relation.has_versions:
         what = "a query" if relation is None else f"a {relation.kind}"
         raise InvalidConfigError(
             f"stream {stream.name}: {what} has no xmin, which is the version of a table's row",

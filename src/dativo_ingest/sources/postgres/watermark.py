@@ -8,13 +8,12 @@ transaction. Asked before the image that is read is taken: what begins later has
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
-from dativo_ingest.databases.open_transactions import OpenTransaction
+from dativo_ingest.databases.following import UpperBound
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, ask, value
 from dativo_ingest.sources.postgres.open_transactions import begun, prepared
@@ -24,6 +23,11 @@ from dativo_ingest.sources.postgres.selection import literal
 # A transaction takes its time a moment before others can see that it has begun, and columns and applications round: to
 # the second at most.
 _MARGIN = timedelta(seconds=1)
+
+STANDBY_DOUBT = (
+    "a standby does not know which transactions are open on the primary: rows that commit late may be missed; read the"
+    " primary, or follow xmin"
+)
 
 # Others' transactions show to their owner, to superusers and to members of pg_read_all_stats.
 _FACTS = """
@@ -40,19 +44,6 @@ FROM (SELECT $1::timestamptz AT TIME ZONE $2) AS local (at)
 """
 
 
-@dataclass(frozen=True)
-class UpperBound:
-    """How far to read, as far as that is known at once."""
-
-    before: datetime
-    """What lies before this moment is there for good, once ``waits`` have ended."""
-    holding: tuple[OpenTransaction, ...] = ()
-    """The oldest transaction, which the moment is that of."""
-    waits: tuple[OpenTransaction, ...] = ()
-    """Transactions of which nobody says when they began."""
-    warnings: tuple[str, ...] = ()
-
-
 def upper_bound(
     session: Session, lag: timedelta, *, parts: Sequence[int] | None, readers: Sequence[str] = ()
 ) -> UpperBound:
@@ -66,7 +57,7 @@ def upper_bound(
     """
     ((now, is_standby, replayed_at, sees_all),) = ask(session, _FACTS)
     if is_standby:
-        told = () if lag else (_STANDBY,)
+        told = () if lag else (f"{STANDBY_DOUBT}, or set lag to longer than transactions take",)
         return UpperBound(min(now, replayed_at) - _MARGIN - lag, warnings=told)
     open_ = begun(session, readers)
     known = [(each.started_at, each.transaction) for each in open_ if each.started_at is not None]
@@ -87,17 +78,6 @@ def cannot_see(session: Session) -> str:
         f"{user} does not see when others' transactions began: where some are open, nothing is read before they have"
         f" ended; GRANT pg_read_all_stats TO {quoted(user)}"
     )
-
-
-_STANDBY = (
-    "a standby does not know which transactions are open on the primary: rows that commit late may be missed; read the"
-    " primary, follow xmin, or set lag to longer than transactions take"
-)
-
-
-def is_time(column: Column) -> bool:
-    """Say whether the column's values can be compared with the beginnings of transactions."""
-    return pa.types.is_timestamp(column.native.arrow) or pa.types.is_date(column.native.arrow)
 
 
 def moment(session: Session, at: datetime, column: Column, zone: str | None) -> str:

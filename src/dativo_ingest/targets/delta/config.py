@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _CODECS = {"none": "UNCOMPRESSED", "lz4": "LZ4_RAW"}
+_NO_FOLDER = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 class DeltaConnection(PluginConfig):
@@ -80,8 +82,11 @@ class DeltaConfig(PluginConfig):
 
         parts = [name for name in names if name is not None]
         for name in parts:
-            if name in {"", ".", ".."} or "/" in name or "\0" in name or name.startswith("_"):
-                raise InvalidConfigError(f"{name!r} cannot be a folder's name, which the delta target needs")
+            if name in {"", ".", ".."} or name.startswith("_") or _NO_FOLDER.search(name):
+                raise InvalidConfigError(
+                    f"{name!r} cannot be a folder's name, which the delta target needs",
+                    hint="table: gives the table another name",
+                )
         if self.folder is not None:
             folder = self.folder.joinpath(*parts)
             return Place(str(folder), fs.LocalFileSystem(), str(folder), {}, folder)

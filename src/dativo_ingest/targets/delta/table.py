@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, WriterProperties
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, WriterProperties
 from deltalake.transaction import create_table_with_add_actions
 
 from dativo_ingest.targets.arrow_evolution import evolve_schema
@@ -28,7 +30,7 @@ from dativo_ingest.targets.delta.log import (
 from dativo_ingest.targets.delta.quarantine import Quarantine
 from dativo_ingest.targets.delta.staging import Staging
 from dativo_ingest.targets.delta.types import stored_schema
-from dativo_ingest.targets.parquet_files import FileFormat
+from dativo_ingest.targets.parquet_files import FileFormat, conform
 from dativo_ingest.targets.primary_key import require_key_columns, require_keys
 from dativo_ingest.targets.sort_order import parse_sort_order
 from dativo_plugin_sdk import (
@@ -39,12 +41,16 @@ from dativo_plugin_sdk import (
     DativoError,
     FencedError,
     InvalidConfigError,
+    KeyComparison,
     Receipt,
     ResourceNotFoundError,
     SchemaValidationError,
     TableSpec,
     TableWriter,
 )
+
+if TYPE_CHECKING:
+    from dativo_ingest.targets.absent_keys import AbsentKeys
 
 _COMMIT_TRIES = 20
 _LOOKS = 3
@@ -87,6 +93,8 @@ class DeltaTableWriter(TableWriter):
         self._files: DeltaFiles | None = None
         self._staging: Staging | None = None
         self._rejects: DeltaFiles | None = None
+        self._absent: AbsentKeys | None = None
+        self._marks: Mapping[str, pa.Scalar[Any]] = {}
         self._state_file: str | None = None
         self._keep_files = False
         self._tried = False  # set once a commit failed that may have landed
@@ -150,6 +158,46 @@ class DeltaTableWriter(TableWriter):
         require_keys(keys, self._spec.primary_key, self._name)
         self._staging.delete(keys)
 
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        """Read the keys of the table's version, and find out which of them the source has no more."""
+        from dativo_ingest.targets.absent_keys import AbsentKeys  # noqa: PLC0415  DuckDB, which few runs need
+
+        table = load_table(self._place, self._name)
+        if table is None:
+            return KeyComparison()
+        with translated(f"reading {self._name}", self._place.folder):
+            there = schema_of(table)
+            if not set(schema.names) <= set(there.names):
+                return KeyComparison()
+            before = pa.schema([there.field(name) for name in schema.names])
+            wider, _ = evolve_schema(before, normal(stored_schema(schema, name=self._name)), name=self._name)
+        kept = pa.schema([wider.field(name).with_nullable(True) for name in schema.names])  # noqa: FBT003  Arrow's
+        self._absent = AbsentKeys(kept, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes)
+        found = self._rows(table, schema.names, unless=marked if marked in there.names else None)
+        return self._absent.compare((conform(batch, kept) for batch in keys), (conform(batch, kept) for batch in found))
+
+    def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
+        """Take the keys that were found as ones whose rows go, or get their marks."""
+        if self._staging is None or self._absent is None:
+            raise InvalidConfigError("delete_absent was called on a table that was not opened to merge, or compared")
+        self._marks = marks or {}
+        for keys in self._absent.batches():
+            self._staging.delete(keys)
+        self._let_go_of_absent()
+
+    def _let_go_of_absent(self) -> None:
+        if self._absent is not None:
+            self._absent.close()
+
+    def _rows(self, table: DeltaTable, names: Sequence[str], *, unless: str | None) -> Iterator[pa.RecordBatch]:
+        where = f" WHERE {_quoted(unless)} IS NOT TRUE" if unless is not None else ""
+        with translated(f"reading {self._name}", self._place.folder):
+            query = f"SELECT {', '.join(map(_quoted, names))} FROM t{where}"  # noqa: S608  names are quoted
+            for batch in QueryBuilder().register("t", table).execute(query):
+                yield pa.record_batch(batch)
+
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows into files of the table beside this one."""
         if self._rejects is None:
@@ -158,6 +206,7 @@ class DeltaTableWriter(TableWriter):
 
     def commit(self, request: CommitRequest) -> Receipt:
         """Land one version of the log, then publish the rejected rows that its state points to."""
+        self._let_go_of_absent()
         files = self._files.finish() if self._files else ()
         rejects = self._rejects.finish() if self._rejects else ()
         pointer = self._quarantine.pointer(rejects, self._rejects.schema, request.commit_id) if self._rejects else None
@@ -190,6 +239,7 @@ class DeltaTableWriter(TableWriter):
         """Remove this run's files unless they are committed or may be."""
         if self._staging is not None:
             self._staging.close()
+        self._let_go_of_absent()
         if self._keep_files:
             return
         for files in (self._files, self._rejects):
@@ -366,10 +416,16 @@ class DeltaTableWriter(TableWriter):
             writer_properties=WriterProperties(compression=writer_codec(self._options.compression)),
             commit_properties=self._log.properties(state, rows=None),
         )
-        if staging.deletes:
-            stays = f"new.{_quoted(staging.gone)} IS NULL"
+        gone, stays = _quoted(staging.gone), f"new.{_quoted(staging.gone)} IS NULL"
+        if staging.deletes and self._marks:
             merge = (
-                merge.when_matched_delete(f"new.{_quoted(staging.gone)}")
+                merge.when_matched_update({_quoted(k): _literal(v) for k, v in self._marks.items()}, f"new.{gone}")
+                .when_matched_update_all(stays, except_cols=[staging.gone])
+                .when_not_matched_insert_all(stays, except_cols=[staging.gone])
+            )
+        elif staging.deletes:
+            merge = (
+                merge.when_matched_delete(f"new.{gone}")
                 .when_matched_update_all(stays, except_cols=[staging.gone])
                 .when_not_matched_insert_all(stays, except_cols=[staging.gone])
             )
@@ -450,6 +506,15 @@ def _rows(files: Sequence[DataFile]) -> int:
 def _quoted(name: str) -> str:
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
+
+
+def _literal(value: pa.Scalar[Any]) -> str:
+    """Write a mark's value for deltalake."""
+    found = value.as_py()
+    if isinstance(found, bool):
+        return str(found).lower()
+    text = found.isoformat() if isinstance(found, datetime) else str(found)
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _now_ms() -> int:

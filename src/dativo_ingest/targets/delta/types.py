@@ -55,7 +55,7 @@ def stored_schema(schema: pa.Schema, *, name: str) -> pa.Schema:
         if other != column:
             raise SchemaValidationError(
                 f"table {name}: the columns {other!r} and {column!r} differ only in case: Delta sees one",
-                hint="rename one of them in the contract",
+                hint="name only one of them in the contract, or rename one in the source, as a query can",
             )
     return pa.schema([_field(field, field.name) for field in schema])
 

@@ -129,10 +129,16 @@ class DataFiles:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows of the schema the files were opened for."""
-        if not batch.num_rows:
-            return
-        self.rows += batch.num_rows
-        converted = self._shape.convert(batch)
+        if batch.num_rows:
+            self._take(self._shape.convert(batch))
+
+    def write_stored(self, batch: pa.RecordBatch) -> None:
+        """Take rows that the table has already, with the columns of the schema that the files were opened for."""
+        columns = [batch.column(field.name).cast(field.type) for field in self._shape.arrow]
+        self._take(pa.RecordBatch.from_arrays(columns, schema=self._shape.arrow))
+
+    def _take(self, converted: pa.RecordBatch) -> None:
+        self.rows += converted.num_rows
         if self._log is not None:
             converted = self._log.number(converted)
         if self._partitioner is None:

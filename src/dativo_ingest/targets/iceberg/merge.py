@@ -78,6 +78,9 @@ class Merge:
         options: What the job says of the table.
         run_id: Begins the names of the files.
         buffer_bytes: How much Arrow data may wait to be written.
+
+    Attributes:
+        metadata: The table, with the schema it will have.
     """
 
     def __init__(  # noqa: PLR0913  what a table's files depend on
@@ -91,7 +94,7 @@ class Merge:
         buffer_bytes: int,
     ) -> None:
         self._log = log
-        self._metadata = metadata
+        self.metadata = metadata
         self._io = io
         self._options = options
         self._run_id = run_id
@@ -117,7 +120,7 @@ class Merge:
         self._forget()
         tasks: dict[str, FileScanTask] = {}
         if table is not None and own.keys.size:
-            tasks = _live_files(table)
+            tasks = live_files(table)
         planned = self._changes(list(tasks.values()), own.keys)
         updated, deleted = own.keys.count(pa.chunked_array(planned.matched, pa.int64()))
         return Delta(
@@ -182,10 +185,10 @@ class Merge:
         path = task.file.file_path
         none = pa.array([], pa.int64())
         if path not in self._known:
-            possible = keys.possible(task.file, self._metadata.specs()[task.file.spec_id])
+            possible = keys.possible(task.file, self.metadata.specs()[task.file.spec_id])
             matches = Matches(none, none)
             if len(possible):
-                matches = keys.match(possible, self._rows(task, self._key_schema))
+                matches = keys.match(possible, rows_of_file(self._io, task, self._key_schema, self.metadata))
             self._known[path] = matches
         matches = self._known[path]
         if not len(matches.positions) or not task.delete_files:
@@ -194,35 +197,18 @@ class Merge:
         live = pc.invert(pc.is_in(matches.positions, value_set=gone))
         return Matches(matches.positions.filter(live), matches.keys.filter(live)), gone
 
-    def _rows(self, task: FileScanTask, schema: Schema) -> Iterator[pa.RecordBatch]:
-        """Read all rows of a data file in their order, deleted or not, in the columns of a schema."""
-        with translated(f"reading {task.file.file_path}"):
-            yield from _task_to_record_batches(
-                self._io,
-                FileScanTask(task.file),
-                AlwaysTrue(),
-                schema,
-                self._metadata.schema(),
-                schema.field_ids,
-                None,
-                True,  # noqa: FBT003  names are case-sensitive
-                self._metadata.name_mapping(),
-                self._metadata.specs().get(task.file.spec_id),
-                self._metadata.format_version,
-            )
-
     def _rewrite(self, task: FileScanTask, deleted: pa.Array[Any], paths: list[str]) -> list[DataFile]:
         """Write a file anew without some of its rows; nothing is written where no row is left."""
         position = 0
         rows = None
-        for batch in self._rows(task, self._metadata.schema()):
+        for batch in rows_of_file(self._io, task, self.metadata.schema(), self.metadata):
             left = without(batch, position, deleted)
             position += batch.num_rows
             if not left.num_rows:
                 continue
             if rows is None:
                 rows = open_files(
-                    self._metadata,
+                    self.metadata,
                     self._io,
                     left.schema,
                     self._options,
@@ -234,8 +220,8 @@ class Merge:
         return list(rows.finish()) if rows is not None else []
 
     def _write_deletes(self, file: DataFile, positions: pa.Array[Any], paths: list[str]) -> DataFile:
-        spec = self._metadata.specs()[file.spec_id]
-        folder = "" if spec.is_unpartitioned() else spec.partition_to_path(file.partition, self._metadata.schema())
+        spec = self.metadata.specs()[file.spec_id]
+        folder = "" if spec.is_unpartitioned() else spec.partition_to_path(file.partition, self.metadata.schema())
         path = self._name(folder)
         paths.append(path)
         return write_deletes(self._io, path, file, positions)
@@ -263,7 +249,7 @@ class _Unchanged:
         """
         if not self.keys.size:
             return
-        now = _live_files(table)
+        now = live_files(table)
         for path, deletes in self.touched.items():
             if path not in now:
                 raise MergeConflictError(f"{path} was replaced by somebody else")
@@ -275,13 +261,32 @@ class _Unchanged:
                 raise MergeConflictError(f"{path} is new and may hold keys of this run")
 
 
-def _live_files(table: Table) -> dict[str, FileScanTask]:
+def live_files(table: Table) -> dict[str, FileScanTask]:
+    """List the data files of a table with what deletes from them, by their paths."""
     found: dict[str, FileScanTask] = {}
     with translated(f"listing the files of {'.'.join(table.name())}"):
         for task in table.scan().plan_files():
             assert isinstance(task, FileScanTask)  # noqa: S101  a table scan gives no other
             found[task.file.file_path] = task
     return found
+
+
+def rows_of_file(io: FileIO, task: FileScanTask, schema: Schema, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
+    """Read all rows of a data file in their order, deleted or not, in the columns of a schema."""
+    with translated(f"reading {task.file.file_path}"):
+        yield from _task_to_record_batches(
+            io,
+            FileScanTask(task.file),
+            AlwaysTrue(),
+            schema,
+            metadata.schema(),
+            schema.field_ids,
+            None,
+            True,  # noqa: FBT003  names are case-sensitive
+            metadata.name_mapping(),
+            metadata.specs().get(task.file.spec_id),
+            metadata.format_version,
+        )
 
 
 def _delete(io: FileIO, paths: list[str]) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
 
 from dativo_ingest.targets.iceberg import layout
+from dativo_ingest.targets.iceberg.absent_rows import AbsentRows
 from dativo_ingest.targets.iceberg.catalogs import ensure_namespace, find_table, identifier_of
 from dativo_ingest.targets.iceberg.config import IcebergOptions
 from dativo_ingest.targets.iceberg.evolution import plan_changes
@@ -42,7 +43,15 @@ from dativo_plugin_sdk import (
     ResourceNotFoundError,
     SchemaValidationError,
 )
-from dativo_plugin_sdk.tables import CommitRequest, CommittedState, PastCommit, Receipt, TableSpec, TableWriter
+from dativo_plugin_sdk.tables import (
+    CommitRequest,
+    CommittedState,
+    KeyComparison,
+    PastCommit,
+    Receipt,
+    TableSpec,
+    TableWriter,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -115,6 +124,7 @@ class IcebergTable(TableWriter):
         self._rejected: DataFiles | None = None
         self._merge: Merge | None = None
         self._keys: _Keys | None = None
+        self._absent: AbsentRows | None = None
         self._keep_files = False  # set while a commit may have landed: its files are the table's then
 
     def load_state(self) -> CommittedState:
@@ -198,6 +208,38 @@ class IcebergTable(TableWriter):
         require_keys(keys, self._spec.primary_key, self._name)
         self._keys.log.delete(self._keys.shape.convert(keys.select(list(self._spec.primary_key))))
 
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        """Read the keys of the current snapshot, and find out which of them the source has no more."""
+        catalog = self._connection.to_read()
+        table = find_table(catalog, self._identifier) if catalog is not None else None
+        if table is None:
+            return KeyComparison()
+        self._absent = AbsentRows(table, self._name, run_id=self._spec.run_id, memory_bytes=self._spec.buffer_bytes)
+        return self._absent.find(schema, keys, marked=marked)
+
+    def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
+        """Take the keys that were found as ones whose rows go, or write the rows anew with their marks."""
+        assert self._keys is not None, "delete_absent() without a merge"  # noqa: S101  the engine's order of calls
+        assert self._absent is not None, "delete_absent() before compare_keys()"  # noqa: S101  the same
+        if marks:
+            self._mark_absent(self._absent, marks)
+        else:
+            for keys in self._absent.batches():
+                self._keys.log.delete(keys)
+        self._let_go_of_absent()
+
+    def _mark_absent(self, absent: AbsentRows, marks: Mapping[str, pa.Scalar[Any]]) -> None:
+        assert self._files is not None, "delete_absent() before open()"  # noqa: S101  the engine's order of calls
+        assert self._merge is not None, "delete_absent() without a merge"  # noqa: S101  the same
+        for batch in absent.rows(self._merge.metadata):
+            rows = batch
+            for name, value in marks.items():
+                same: Any = pa.repeat(cast("Any", value), rows.num_rows)
+                rows = rows.set_column(rows.schema.get_field_index(name), name, same)
+            self._files.write_stored(rows)
+
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows."""
         if self._rejected is None:
@@ -212,6 +254,7 @@ class IcebergTable(TableWriter):
             ConcurrencyError: Others change the table all the time, or changed it so that the files do not fit.
             CommitStateUnknownError: No answer came, and the table does not show the commit.
         """
+        self._let_go_of_absent()
         files = self._files.finish() if self._files is not None else []
         rejected = self._rejected.finish() if self._rejected is not None else []
         quarantine = self._quarantine()
@@ -229,6 +272,7 @@ class IcebergTable(TableWriter):
 
     def abort(self) -> None:
         """Delete the files of this run, unless a commit that may have landed names them."""
+        self._let_go_of_absent()
         if self._keep_files:
             return
         for files in (self._files, self._rejected):
@@ -236,6 +280,10 @@ class IcebergTable(TableWriter):
                 files.discard()
         if self._merge is not None:
             self._merge.discard()
+
+    def _let_go_of_absent(self) -> None:
+        if self._absent is not None:
+            self._absent.close()
 
     def _quarantine(self) -> Quarantine:
         return Quarantine(self._connection.to_write(), self._namespace, self._spec)

@@ -107,7 +107,7 @@ def _require_distinct(names: list[str]) -> None:
         if other is not name and other != name:
             raise SchemaValidationError(
                 f"the columns {other!r} and {name!r} differ only in case: many readers cannot tell them apart",
-                hint="rename one of them in the contract",
+                hint="name only one of them in the contract, or rename one in the source, as a query can",
             )
     if len(set(names)) != len(names):
         double = next(name for name in names if names.count(name) > 1)

@@ -29,6 +29,7 @@ class IcebergWriter(StreamWriter):
     delivery: ClassVar[Delivery] = "exactly_once"
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite", "merge"})
     deletes_rows: ClassVar[bool] = True
+    compares_keys: ClassVar[bool] = True
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)

@@ -34,7 +34,7 @@ def parse_config(config: TargetConfig) -> PostgresConfig:
         InvalidConfigError: A key or value is wrong, or keys do not go together.
     """
     return PostgresConfig(
-        access=parse_access(config.connection, config.credentials, end="target"),
+        access=parse_access(config.connection, config.credentials, end="target", job=config.engine.get("job")),
         options=parse_options(config.options, {}, where="target.options"),
     )
 

@@ -64,11 +64,16 @@ class Staging:
         self._batches: list[pa.RecordBatch] = []
         self._held_bytes = 0
         self._rows = 0
-        parts = [f"{quoted(column.name)} {types.get(column.name, column.type)}" for column in columns]
+        self._stored = {column.name: types.get(column.name, column.type) for column in columns}
+        parts = [f"{quoted(name)} {kind}" for name, kind in self._stored.items()]
         if keys:
             parts += [f"{quoted(self.number)} bigint", f"{quoted(self.gone)} boolean"]
         run(session, f"DROP TABLE IF EXISTS {self.sql}")
         run(session, f"CREATE TEMPORARY TABLE {quoted(name)} ({', '.join(parts)})")
+
+    def type_of(self, column: str) -> str:
+        """Give the type that a column has here."""
+        return self._stored[column]
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows; a column that the batch lacks is null."""
@@ -81,6 +86,28 @@ class Staging:
         """Take keys whose rows are to go."""
         self.deletes = True
         self._hold(keys.append_column(self.gone, pa.repeat(pa.scalar(True), keys.num_rows)))  # noqa: FBT003  a value
+
+    def add_query(self, columns: Sequence[str], select: str, *parameters: object) -> None:
+        """Take the rows of a query on this server, after those that were added.
+
+        Args:
+            columns: What the query selects.
+            select: The query, without its SELECT.
+            parameters: Of the query.
+        """
+        self.flush()
+        names = ", ".join(map(quoted, [*columns, self.number]))
+        self._rows += run(
+            self._session,
+            f"INSERT INTO {self.sql} ({names}) SELECT found.*, {self._rows - 1} + row_number() OVER ()"
+            f" FROM (SELECT {select}) found",
+            *parameters,
+        )
+
+    def delete_query(self, keys: Sequence[str], select: str) -> None:
+        """Take the keys that a query on this server finds, as ones whose rows are to go."""
+        self.deletes = True
+        self.add_query([*keys, self.gone], f"{', '.join(map(quoted, keys))}, true FROM {select}")
 
     def flush(self) -> int:
         """Copy what is held; give how many rows there were so far."""

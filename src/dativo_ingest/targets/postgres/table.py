@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, Sessions, begin, let_go, run, value
 from dativo_ingest.targets.evolution import Column
+from dativo_ingest.targets.postgres.absent_rows import AbsentRows
 from dativo_ingest.targets.postgres.config import PostgresOptions
 from dativo_ingest.targets.postgres.failures import translated
 from dativo_ingest.targets.postgres.names import namespace_of, require_columns, title
@@ -28,6 +29,7 @@ from dativo_plugin_sdk import (
     DativoError,
     FencedError,
     InvalidConfigError,
+    KeyComparison,
     Receipt,
     SchemaValidationError,
     TableSpec,
@@ -75,6 +77,7 @@ class PostgresTableWriter(TableWriter):
         self._session: Session | None = None
         self._columns: list[Column[str]] | None = None
         self._rows: Staging | None = None
+        self._absent: AbsentRows | None = None
         self._rejected_columns: list[Column[str]] = []
         self._rejected: Staging | None = None
         self._transaction: str | None = None
@@ -144,6 +147,30 @@ class PostgresTableWriter(TableWriter):
         require_keys(keys, self._spec.primary_key, self._title)
         with translated(self._title):
             self._rows.delete(keys)
+
+    def compare_keys(
+        self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
+    ) -> KeyComparison:
+        """Put the source's keys beside the table, and find out which rows have none."""
+        session = self._connected()
+        self._absent = AbsentRows(
+            session,
+            self._table,
+            buffer_bytes=self._spec.buffer_bytes,
+            remove_nul=self._options.nul_characters == "remove",
+        )
+        with translated(self._title):
+            return self._absent.find(schema, keys, marked=marked)
+
+    def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
+        """Let the rows that were found wait among the others: as keys that go, or as rows with their marks."""
+        if self._rows is None or not self._rows.keys or self._absent is None:
+            raise InvalidConfigError("delete_absent was called on a table that was not opened to merge, or compared")
+        with translated(self._title):
+            if marks:
+                self._absent.mark(self._rows, marks)
+            else:
+                self._absent.delete(self._rows)
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Take rejected rows; they wait in a temporary table for the commit."""

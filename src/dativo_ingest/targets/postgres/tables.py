@@ -83,8 +83,10 @@ class Table:
         session: Session,
         incoming: Sequence[Column[str]],
         wider: Callable[[str, str], str | None] = wider,
+        *,
+        only_these: bool = False,
     ) -> Shape:
-        """Find out what the table must become to take these columns.
+        """Find out what the table must become to take these columns; with ``only_these``, the others do not matter.
 
         Raises:
             SchemaValidationError: Something would be lost.
@@ -96,6 +98,8 @@ class Table:
         if not incoming:
             return Shape(exists=True, columns=[each.column for each in there], changes=())
         named = {column.name for column in incoming}
+        if only_these:
+            there = [each for each in there if each.column.name in named]
         required = {each.column.name for each in there if each.in_key}
         # A column of the primary key stays required, whatever the stream says; a null there is refused with its row.
         wanted = [replace(column, nullable=column.nullable and column.name not in required) for column in incoming]

@@ -47,6 +47,8 @@ _FAMILIES = (("smallint", "integer", "bigint"), ("real", "double precision"))
 _DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
 _TAKES = {
     ("json", "jsonb"),
+    ("jsonb", "json"),
+    ("text", "json"),
     ("text", "jsonb"),
     ("character varying", "text"),
     ("character varying", "jsonb"),
@@ -79,7 +81,7 @@ def sql_type(field: pa.Field[Any]) -> str:
     Raises:
         SchemaValidationError: There is none.
     """
-    found = "jsonb" if is_json(field) else sql_type_of(field.type)
+    found = _json_type(field) if is_json(field) else sql_type_of(field.type)
     if found is None:
         raise SchemaValidationError(
             f"column {field.name}: Postgres has no type that keeps {field.type} without loss",
@@ -87,6 +89,12 @@ def sql_type(field: pa.Field[Any]) -> str:
             hint="give the column another type in the contract, such as string",
         )
     return found
+
+
+def _json_type(field: pa.Field[Any]) -> str:
+    """Choose between the two: jsonb keeps neither the spelling nor a key that is there twice, as the other does."""
+    is_text = (field.metadata or {}).get(b"dativo.source_type") == b"json" and t.is_string(field.type)
+    return "json" if is_text else "jsonb"
 
 
 def sql_type_of(arrow_type: Any) -> str | None:  # noqa: PLR0911  one line a kind of type

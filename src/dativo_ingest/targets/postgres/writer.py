@@ -38,6 +38,7 @@ class PostgresWriter(StreamWriter):
 
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite", "merge"})
     deletes_rows: ClassVar[bool] = True
+    compares_keys: ClassVar[bool] = True
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__(config)

@@ -1,0 +1,83 @@
+"""The conditions that say which rows of a stream are wanted, by its cursor."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from dativo_ingest.mysql.names import literal, quoted
+from dativo_ingest.sources.mysql.arrow import pc
+from dativo_ingest.sources.mysql.relations import Column
+from dativo_ingest.sources.mysql.selection import Selection
+from dativo_plugin_sdk import DataError, InvalidConfigError, StreamSpec
+from dativo_plugin_sdk.cursor import cursor_bound
+
+_NUMBER = re.compile(r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$")
+_ZONE = re.compile(r"(Z|[+-]00(:?00)?)$")
+_NUMBERS = ("decimal", "numeric", "bit")
+
+
+def cursor_column(stream: StreamSpec, selection: Selection) -> Column:
+    """Find the column that the stream follows.
+
+    Raises:
+        InvalidConfigError: There is none, or it is not among those that are read.
+    """
+    if stream.cursor is None:
+        raise InvalidConfigError(
+            f"stream {stream.name}: mode: incremental needs a cursor, the column by which new rows are found",
+            hint="dativo discover lists cursor candidates",
+        )
+    return selection.column(stream.cursor)
+
+
+def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
+    """Ask for the range of the cursor that a run is limited to.
+
+    Raises:
+        InvalidConfigError: An end is no value of the column's type, or there is nothing between them.
+    """
+    kind = column.native.arrow
+    first, end = (cursor_bound(text, kind, column=column.name) for text in (stream.cursor_from, stream.cursor_to))
+    if first is not None and end is not None and column.fidelity != "text" and pc.greater_equal(first, end).as_py():
+        raise InvalidConfigError(f"stream {stream.name}: no {column.name} is from {first} and below {end}")
+    texts = [None if bound is None else bound.cast(pa.string()).as_py() for bound in (first, end)]
+    return [
+        f"{quoted(column.name)} {sign} {as_sql(text, column)}"
+        for sign, text in zip((">=", "<"), texts, strict=True)
+        if text is not None
+    ]
+
+
+def beyond(column: Column, cursor: Any) -> str:
+    """Ask for rows beyond a value."""
+    return f"{quoted(column.name)} > {as_sql(cursor, column)}"
+
+
+def up_to(column: Column, cursor: Any) -> str:
+    """Ask for rows up to a value, and of it."""
+    return f"{quoted(column.name)} <= {as_sql(cursor, column)}"
+
+
+def as_sql(value: Any, column: Column) -> str:
+    """Write a value of a column, as JSON has it: bytes are hexadecimal digits.
+
+    Raises:
+        DataError: It is none.
+    """
+    kind = column.native.arrow
+    text = str(int(value)) if isinstance(value, bool) else str(value)
+    if pa.types.is_binary(kind):
+        try:
+            return f"X'{bytes.fromhex(text).hex()}'"
+        except ValueError as error:
+            raise DataError(f"cursor {column.name}: {text!r} is not written in hexadecimal digits") from error
+    if pa.types.is_temporal(kind):
+        return literal(_ZONE.sub("", text).strip())  # sessions are in UTC
+    if pa.types.is_string(kind) and not column.source_type.startswith(_NUMBERS):
+        return literal(text)
+    if not _NUMBER.match(text):
+        raise DataError(f"cursor {column.name}: {text!r} is no number")
+    return text
