@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dativo_plugin_sdk.errors import DataFormatError
-from dativo_plugin_sdk.wire.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from dativo_plugin_sdk.errors import DataFormatError, PluginExecutionError
-from dativo_plugin_sdk.wire.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits
+from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits
 
 BATCH = pa.record_batch(
     {

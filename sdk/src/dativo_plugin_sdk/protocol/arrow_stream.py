@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from dativo_plugin_sdk.wire.arrow_message import RECORD_BATCH, SCHEMA, Claims, claims_of
-from dativo_plugin_sdk.wire.arrow_schema import what_cannot_pass
-from dativo_plugin_sdk.wire.breach import breach
-from dativo_plugin_sdk.wire.plain_types import plain_batch
+from dativo_plugin_sdk.protocol.arrow_message import RECORD_BATCH, SCHEMA, Claims, claims_of
+from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.breach import breach
+from dativo_plugin_sdk.protocol.plain_types import plain_batch
 
 Fill: TypeAlias = Callable[[memoryview], None]
 """Fills a view with the bytes that come next, all of it; raises where there are no more."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dativo_plugin_sdk.errors import PluginExecutionError
-from dativo_plugin_sdk.wire.frames import MAX_FRAME_BYTES, FrameDecoder, encode
+from dativo_plugin_sdk.protocol.frames import MAX_FRAME_BYTES, FrameDecoder, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from dativo_plugin_sdk.wire.breach import breach
+from dativo_plugin_sdk.protocol.breach import breach
 
 SCHEMA: Final = 1
 DICTIONARY_BATCH: Final = 2

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from dativo_plugin_sdk.wire.breach import breach
+from dativo_plugin_sdk.protocol.breach import breach
 
 MAX_FRAME_BYTES = 2**20
 """Of a frame's JSON; what is larger belongs on the data socket."""
