@@ -1,0 +1,82 @@
+"""Which Arrow types pass between processes: those whose values lie in buffers of their own, without a second way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+MAX_DEPTH = 32
+MAX_COLUMNS = 20_000
+MAX_SCALE = 76
+
+_PLAIN = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+    pa.types.is_duration,
+    pa.types.is_interval,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_fixed_size_binary,
+)
+_NESTED = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_struct,
+    pa.types.is_map,
+)
+
+
+def what_cannot_pass(schema: pa.Schema) -> str | None:
+    """Say what keeps a schema from passing between processes; None where nothing does.
+
+    Columns are named by their number: names of a foreign process are not repeated.
+    """
+    if len(schema) > MAX_COLUMNS:
+        return f"a schema of {len(schema)} columns, where {MAX_COLUMNS} are allowed"
+    for number, field in enumerate(schema):
+        why = _what_is_wrong(field)
+        if why:
+            return f"column {number} of the schema {why}"
+    return None
+
+
+def _what_is_wrong(field: pa.Field[Any]) -> str | None:
+    for depth, name, each in _walk(field):
+        if depth > MAX_DEPTH:
+            return f"is nested more than {MAX_DEPTH} deep"
+        if name is None:
+            return "has a name that is not UTF-8"
+        if pa.types.is_decimal(each) and abs(each.scale) > MAX_SCALE:
+            return f"is a decimal of scale {each.scale}"
+        if isinstance(each, pa.BaseExtensionType):
+            return "has an extension type"
+        if not any(is_it(each) for is_it in (*_PLAIN, *_NESTED)):
+            return "is dictionary or run-end encoded, a view or a union, which do not pass between processes"
+    return None
+
+
+def _walk(field: pa.Field[Any]) -> Iterator[tuple[int, str | None, Any]]:
+    waiting = [(1, field)]
+    while waiting:
+        depth, each = waiting.pop()
+        yield depth, _name(each), each.type
+        if depth <= MAX_DEPTH and any(is_it(each.type) for is_it in _NESTED):
+            waiting.extend((depth + 1, each.type.field(number)) for number in range(each.type.num_fields))
+
+
+def _name(field: pa.Field[Any]) -> str | None:
+    try:
+        return field.name
+    except UnicodeDecodeError:
+        return None
