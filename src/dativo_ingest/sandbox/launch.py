@@ -295,7 +295,7 @@ class Session:
     def flood(self) -> PluginExecutionError:
         """Make the error for a plugin that prints and logs too much."""
         return PluginExecutionError(
-            f"the plugin {self.spec.plugin} printed and logged more than {self.spec.grant.log_bytes:,} bytes: it is ended",
+            f"the plugin {self.spec.plugin} printed and logged more than {self.spec.grant.log_bytes:,} bytes",
             error_code=RESOURCE_OUTPUT,
             hint="let it log less; resources.log in its manifest asks for more room",
         )
