@@ -10,11 +10,12 @@ from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import PluginRecord, ProcessUsage
+from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
+from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import RunSpec
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import DativoError, PluginError
+from dativo_plugin_sdk.errors import InvalidConfigError, PluginError
 from dativo_plugin_sdk.protocol.json_values import Shape, choice, items, maybe, text, whole
 from dativo_plugin_sdk.protocol.messages import config_to_json
 
@@ -71,6 +72,28 @@ class PluginSpec:
         )
 
 
+@dataclass(frozen=True)
+class Hosted:
+    """How one end's plugin is run.
+
+    Attributes:
+        record: Where it is noted what its processes do; its grant is what they may do.
+        run_id: The run, told to the plugin.
+        while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        explain: Gives what a plugin says of its configuration its place in the job.
+    """
+
+    record: PluginRecord
+    run_id: str = ""
+    while_waiting: Callable[[], None] = lambda: None
+    explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
+
+    @classmethod
+    def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
+        """Run a plugin with what one without a manifest gets."""
+        return cls(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant()))
+
+
 @dataclass
 class Starter:
     """Starts processes; called by one thread at a time.
@@ -78,17 +101,13 @@ class Starter:
     Attributes:
         plugin: What runs in them.
         config: What they are given.
-        record: Where it is noted what they do; its grant is what they may do.
-        run_id: The run, told to the plugin.
-        while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        hosted: How they are run.
         config_version: The version of the configuration's form, as the job says it.
     """
 
     plugin: FoundPlugin
     config: SourceConfig | TargetConfig
-    record: PluginRecord
-    run_id: str = ""
-    while_waiting: Callable[[], None] = lambda: None
+    hosted: Hosted
     config_version: int = 1
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
@@ -111,9 +130,10 @@ class Starter:
         assert process is not None  # noqa: S101  it was begun
         try:
             self._ready(process)
-        except BaseException as error:
-            if isinstance(error, DativoError):
-                self.record.failed(error)
+        except InvalidConfigError as error:
+            process.close()
+            raise self.hosted.explain(error) from error
+        except BaseException:
             process.close()
             raise
         return process
@@ -130,7 +150,7 @@ class Starter:
         def note_end(process: Conversation) -> None:
             found, usage = process.session.wait(0), process.session.usage()
             number = found.signal if found is not None else None
-            self.record.ended(
+            self.hosted.record.ended(
                 ProcessUsage(
                     cpu_s=usage.cpu_s,
                     peak_memory_bytes=usage.peak_memory_bytes,
@@ -145,13 +165,13 @@ class Starter:
             )
 
         process = Conversation(
-            RunSpec(self.plugin.title, self._command(), self.record.grant),
-            run_id=self.run_id,
-            while_waiting=self.while_waiting,
+            RunSpec(self.plugin.title, self._command(), self.hosted.record.grant),
+            run_id=self.hosted.run_id,
+            while_waiting=self.hosted.while_waiting,
             on_end=note_end,
-            on_error=self.record.failed,
+            on_error=self.hosted.record.failed,
         )
-        self.record.started()
+        self.hosted.record.started()
         return process
 
     def _command(self) -> tuple[str, ...]:
@@ -159,7 +179,7 @@ class Starter:
 
     def _ready(self, process: Conversation) -> None:
         hello = process.greet()
-        self.record.greeted(sdk=hello.sdk, protocol=hello.protocol, language=hello.language)
+        self.hosted.record.greeted(sdk=hello.sdk, protocol=hello.protocol, language=hello.language)
         answer = process.ask("spec", {"plugin": self._where(), "kind": self.plugin.kind}, within="start")
         try:
             spec = PluginSpec.of(answer)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.records import End, PluginRecord
+from dativo_ingest.plugin_process.starting import Hosted
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.plan import (
     Budget,
@@ -25,13 +28,12 @@ from dativo_ingest.run.plan import (
 from dativo_ingest.run.plugin_output import plugin_output_to_stderr
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
+from dativo_ingest.sandbox.grant import Grant
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
-
-End = Literal["source", "target"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,26 @@ class Target:
     writer: StreamWriter
 
 
+def nothing() -> None:
+    """Do nothing while a plugin is waited for."""
+
+
 @contextmanager
-def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Source]:
-    """Make the reader, and close it afterwards."""
+def open_source(
+    loaded: LoadedJob,
+    *,
+    mode: Mode = "self_hosted",
+    run_id: str = "",
+    while_waiting: Callable[[], None] = nothing,
+) -> Iterator[Source]:
+    """Make the reader, and close it afterwards.
+
+    Args:
+        loaded: The job.
+        mode: Where third-party code may run.
+        run_id: The run, told to a plugin.
+        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
+    """
     job = loaded.job
     connector = _find(loaded, "reader", job.source.connector, mode)
     config = SourceConfig(
@@ -63,18 +82,30 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
         engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
-    with _foreign_output(connector):
-        with _explained(loaded, "source", connector):
-            reader = make_reader(connector, config)
-        try:
-            yield Source(connector, reader)
-        finally:
-            reader.close()
+    with _explained(loaded, "source", connector):
+        reader = make_reader(connector, config, _hosted(loaded, "source", connector, run_id, while_waiting))
+    try:
+        yield Source(connector, reader)
+    finally:
+        reader.close()
 
 
 @contextmanager
-def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Target]:
-    """Make the writer, and close it afterwards."""
+def open_target(
+    loaded: LoadedJob,
+    *,
+    mode: Mode = "self_hosted",
+    run_id: str = "",
+    while_waiting: Callable[[], None] = nothing,
+) -> Iterator[Target]:
+    """Make the writer, and close it afterwards.
+
+    Args:
+        loaded: The job.
+        mode: Where third-party code may run.
+        run_id: The run, told to a plugin.
+        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
+    """
     job = loaded.job
     connector = _find(loaded, "writer", job.target.connector, mode)
     config = TargetConfig(
@@ -86,9 +117,10 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
+    hosted = _hosted(loaded, "target", connector, run_id, while_waiting)
     with _foreign_output(connector):
         with _explained(loaded, "target", connector):
-            writer = make_writer(connector, config, states=states, output_base=output_base)
+            writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
         try:
             yield Target(connector, writer)
         finally:
@@ -195,14 +227,29 @@ def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
         raise
 
 
+def _hosted(
+    loaded: LoadedJob, end: End, connector: Connector, run_id: str, while_waiting: Callable[[], None]
+) -> Hosted | None:
+    """Say how a plugin is run; None for a connector of our own."""
+    plugin = connector.plugin
+    if not isinstance(plugin, FoundPlugin):
+        return None
+    record = PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant())
+    return Hosted(record, run_id, while_waiting, lambda error: _placed(loaded, end, error))
+
+
+def _placed(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:
+    place = str(error.details.get("where", end)).split(".")
+    return loaded.explain(error, tuple(place))
+
+
 @contextmanager
 def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[None]:
     """Give a connector's complaints about its configuration their place in the job file."""
     try:
         yield
     except InvalidConfigError as error:
-        place = str(error.details.get("where", end)).split(".")
-        raise loaded.explain(error, tuple(place)) from error
+        raise _placed(loaded, end, error) from error
     except DativoError:
         raise
     except Exception as error:

@@ -77,6 +77,10 @@ class _Run:
         self.errors.append(document)
         self.codes.append(exit_codes.of(error))
 
+    def raise_if_stopped(self) -> None:
+        if self.stop.is_set():
+            raise CancelledRunError
+
     def lease_key(self, plan: StreamPlan) -> str:
         return lease_key(self.loaded.job.name, plan.name)
 
@@ -113,8 +117,9 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     try:
         with ExitStack() as ends:
             mode = cast("Mode", options.mode)
-            source = ends.enter_context(open_source(loaded, mode=mode))
-            target = ends.enter_context(open_target(loaded, mode=mode))
+            waiting = run.raise_if_stopped
+            source = ends.enter_context(open_source(loaded, mode=mode, run_id=run.run_id, while_waiting=waiting))
+            target = ends.enter_context(open_target(loaded, mode=mode, run_id=run.run_id, while_waiting=waiting))
             run.delivery = target.writer.delivery
             if not (source.connector.built_in and target.connector.built_in):
                 run.isolation = "none"
