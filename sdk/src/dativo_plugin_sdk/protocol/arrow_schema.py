@@ -7,9 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_plugin_sdk.protocol.arrow_message import SCHEMA, claims_of
+from dativo_plugin_sdk.protocol.breach import breach
+
 MAX_DEPTH = 32
 MAX_COLUMNS = 20_000
 MAX_SCALE = 76
+_PREFIX_BYTES = 8
 
 _PLAIN = (
     pa.types.is_null,
@@ -35,6 +39,26 @@ _NESTED = (
     pa.types.is_struct,
     pa.types.is_map,
 )
+
+
+def read_schema(message: bytes) -> pa.Schema:
+    """Read Arrow's IPC message of a schema, which may be hostile.
+
+    Raises:
+        PluginExecutionError: It is damaged, or has a type that does not pass between processes: a breach.
+    """
+    metadata = message[_PREFIX_BYTES:]
+    claims = claims_of(metadata)
+    if claims.kind != SCHEMA or claims.body_bytes:
+        raise breach("a stream begins without a schema")
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(message))
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise breach("a schema is damaged") from error
+    why = what_cannot_pass(schema)
+    if why:
+        raise breach(why)
+    return schema
 
 
 def what_cannot_pass(schema: pa.Schema) -> str | None:
