@@ -15,6 +15,7 @@ from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.registry.plugin_loader import PluginLoader, plugin_class
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError
+from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.simple_reader import SimpleReader
 from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
@@ -126,7 +127,8 @@ def make_reader(connector: Connector, config: SourceConfig, hosted: Hosted | Non
     plugin = connector.plugin
     if isinstance(plugin, FoundPlugin):
         return RemoteReader(config, Starter(plugin, config, hosted or Hosted.alone("source", plugin)))
-    return plugin(config) if issubclass(plugin, StreamReader) else SimpleReader(plugin, config)
+    reader = plugin(config) if issubclass(plugin, StreamReader) else SimpleReader(plugin, config)
+    return MigratingReader(reader, plugin)
 
 
 def make_writer(
