@@ -12,7 +12,7 @@ from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.launch import RunSpec
+from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import InvalidConfigError, PluginError
@@ -81,12 +81,16 @@ class Hosted:
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
         explain: Gives what a plugin says of its configuration its place in the job.
+        cancel_s: How long a plugin may take to leave off what it is doing.
+        stop_s: How long it may take to close what is open and end.
     """
 
     record: PluginRecord
     run_id: str = ""
     while_waiting: Callable[[], None] = lambda: None
     explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
+    cancel_s: float = CANCEL_S
+    stop_s: float = STOP_S
 
     @classmethod
     def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
@@ -165,7 +169,13 @@ class Starter:
             )
 
         process = Conversation(
-            RunSpec(self.plugin.title, self._command(), self.hosted.record.grant),
+            RunSpec(
+                self.plugin.title,
+                self._command(),
+                self.hosted.record.grant,
+                cancel_s=self.hosted.cancel_s,
+                stop_s=self.hosted.stop_s,
+            ),
             run_id=self.hosted.run_id,
             while_waiting=self.hosted.while_waiting,
             on_end=note_end,
