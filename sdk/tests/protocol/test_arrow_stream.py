@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from decimal import Decimal
@@ -30,29 +31,13 @@ BATCH = pa.record_batch(
 )
 
 
-class Sink:
-    """A file that keeps what is written."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: Any) -> int:
-        self.data += memoryview(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-
 def sent(*batches: pa.RecordBatch, flags: Flags = Flags.ROWS) -> bytes:
-    sink = Sink()
+    sink = io.BytesIO()
     sender = ArrowSender(sink)
     for batch in batches:
         sender.send(batch, flags)
     sender.end()
-    return bytes(sink.data)
+    return sink.getvalue()
 
 
 def filler(data: bytes) -> Callable[[memoryview], None]:
@@ -84,14 +69,14 @@ def test_batches_arrive_as_they_were_with_their_numbers() -> None:
 
 
 def test_other_columns_and_other_flags_begin_another_stream() -> None:
-    sink = Sink()
+    sink = io.BytesIO()
     sender = ArrowSender(sink)
     other = pa.record_batch({"z": [1.5]})
     sender.send(BATCH)
     sender.send(other)
     sender.send(other, Flags.REJECTED)
     sender.send(BATCH)
-    receiver = ArrowReceiver(filler(bytes(sink.data)))
+    receiver = ArrowReceiver(filler(sink.getvalue()))
 
     found = [receiver.batch() for _ in range(4)]
 

@@ -7,17 +7,22 @@ from typing import Any
 
 import pyarrow as pa
 
-MAX_DEPTH = 32
-MAX_COLUMNS = 20_000
+from dativo_plugin_sdk.protocol.arrow_message import SCHEMA, claims_of
+from dativo_plugin_sdk.protocol.arrow_schema_claims import (
+    EXTENSION_TYPE,
+    MAX_COLUMNS,
+    MAX_DEPTH,
+    NAME_IS_NO_TEXT,
+    OTHER_TYPE,
+    TOO_DEEP,
+    see_schema,
+)
+from dativo_plugin_sdk.protocol.breach import breach
+
 MAX_SCALE = 76
 MAX_FIXED_SIZE = 2**20
 """Of a value whose type fixes its size, in bytes or values: one that is null takes as much."""
-EXTENSION_KEYS = b"ARROW:extension:"
-"""How the keys begin of metadata that makes a field one of an extension type."""
-TOO_DEEP = f"is nested more than {MAX_DEPTH} deep"
-NAME_IS_NO_TEXT = "has a name that is not UTF-8"
-EXTENSION_TYPE = "has an extension type"
-OTHER_TYPE = "is dictionary or run-end encoded, a view or a union, which do not pass between processes"
+_PREFIX_BYTES = 8
 
 _PLAIN = (
     pa.types.is_null,
@@ -43,6 +48,27 @@ _NESTED = (
     pa.types.is_struct,
     pa.types.is_map,
 )
+
+
+def read_schema(message: bytes) -> pa.Schema:
+    """Read Arrow's IPC message of a schema, which may be hostile.
+
+    Raises:
+        PluginExecutionError: It is damaged, or has a type that does not pass between processes: a breach.
+    """
+    metadata = message[_PREFIX_BYTES:]
+    claims = claims_of(metadata)
+    if claims.kind != SCHEMA or claims.body_bytes:
+        raise breach("a stream begins without a schema")
+    see_schema(metadata)
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(message))
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise breach("the schema of a stream is damaged") from error
+    why = what_cannot_pass(schema)
+    if why:
+        raise breach(why)
+    return schema
 
 
 def what_cannot_pass(schema: pa.Schema) -> str | None:

@@ -11,20 +11,20 @@ import struct
 from typing import Final
 
 from dativo_plugin_sdk.protocol.arrow_message import schema_of
-from dativo_plugin_sdk.protocol.arrow_schema import (
-    EXTENSION_KEYS,
-    EXTENSION_TYPE,
-    MAX_COLUMNS,
-    MAX_DEPTH,
-    NAME_IS_NO_TEXT,
-    OTHER_TYPE,
-    TOO_DEEP,
-)
 from dativo_plugin_sdk.protocol.breach import breach
 from dativo_plugin_sdk.protocol.flatbuffer import Table
 
+MAX_DEPTH: Final = 32
+MAX_COLUMNS: Final = 20_000
 MAX_SCHEMA_BYTES: Final = 2**25
 """About what a schema may take in memory."""
+EXTENSION_KEYS: Final = b"ARROW:extension:"
+"""How the keys begin of metadata that makes a field one of an extension type."""
+
+TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} deep"
+NAME_IS_NO_TEXT: Final = "has a name that is not UTF-8"
+EXTENSION_TYPE: Final = "has an extension type"
+OTHER_TYPE: Final = "is dictionary or run-end encoded, a view or a union, which do not pass between processes"
 
 _FIELD_BYTES, _PAIR_BYTES = 256, 256  # about what Arrow takes for a field, and for an entry of metadata
 _ENDIANNESS, _FIELDS, _SCHEMA_METADATA = 0, 1, 2  # of Schema

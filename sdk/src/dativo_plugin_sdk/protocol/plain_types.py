@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dativo_plugin_sdk.errors import DataFormatError
-from dativo_plugin_sdk.protocol.arrow_schema import EXTENSION_KEYS, what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_schema_claims import EXTENSION_KEYS
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
