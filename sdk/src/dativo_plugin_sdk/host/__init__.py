@@ -1,1 +1,1 @@
-"""The process of a plugin, ``python -m dativo_plugin_sdk.host``: the engine starts it and asks, it answers."""
+"""A plugin's own process: what it says to the engine, and how it serves what it is asked."""

@@ -11,6 +11,8 @@ import pyarrow as pa
 from dativo_plugin_sdk.errors import DataError, PluginExecutionError
 from dativo_plugin_sdk.host.batch_sizes import fitting
 from dativo_plugin_sdk.host.session import Session
+from dativo_plugin_sdk.migrating_reader import MigratingReader
+from dativo_plugin_sdk.migrations import config_for
 from dativo_plugin_sdk.plugin_calls import broke, call_plugin
 from dativo_plugin_sdk.protocol import messages
 from dativo_plugin_sdk.protocol.json_values import as_json, said
@@ -19,7 +21,7 @@ from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.rejects import REJECTED_SCHEMA
 from dativo_plugin_sdk.results import Check, ConnectionTestResult, DiscoveryResult
 from dativo_plugin_sdk.simple_reader import SimpleReader
-from dativo_plugin_sdk.streams import Message, Partition, Rejected, Rows, State, StreamReader, StreamSpec
+from dativo_plugin_sdk.streams import Message, Partition, Rejected, Rows, StreamReader, StreamSpec
 
 OPTIONAL_METHODS = (
     "streams",
@@ -68,21 +70,21 @@ class ReaderService:
         }
 
     def spec(self) -> dict[str, Any]:
-        """Say what the class is and which optional methods it has."""
+        """Say which optional methods the class has."""
         face: type[StreamReader] = SimpleReader if self._is_simple else self._plugin
         own = [name for name in OPTIONAL_METHODS if getattr(face, name) is not getattr(StreamReader, name)]
-        return messages.spec_to_json(
-            messages.PluginSpec.of(self._plugin, "reader", "simple" if self._is_simple else "stream", own)
-        )
+        return {"methods": own}
 
-    def configure(self, params: dict[str, Any]) -> None:
-        """Make the reader."""
+    def configure(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Make the reader, its configuration and its states of this release's versions."""
         self.close()
-        config = messages.source_config_from_json(params.get("config"))
-        if self._is_simple:
-            self._reader = SimpleReader(self._plugin, config)
-        else:
-            self._reader = self._session.call(f"{self._name}.__init__", self._plugin, config)
+        written = messages.source_config_from_json(params.get("config"))
+        config = self._call("migrate_config", config_for, self._plugin, written, params.get("config_version", 1))
+        reader: StreamReader = (
+            SimpleReader(self._plugin, config) if self._is_simple else self._call("__init__", self._plugin, config)
+        )
+        self._reader = MigratingReader(reader, self._plugin)
+        return {}
 
     def close(self) -> None:
         """Let go of what the reader holds."""
@@ -149,7 +151,7 @@ class ReaderService:
         return None if schema is None else messages.schema_to_json(schema)
 
     def _partitions(self, params: dict[str, Any]) -> Any:
-        stream, state = _stream_of(params), self._state_in(params)
+        stream, state = _stream_of(params), messages.state_from_json(params.get("state"))
         partitions = self._call("partitions", lambda: list(self._made.partitions(stream, state)))
         for partition in partitions:
             if not isinstance(partition, Partition):
@@ -167,10 +169,11 @@ class ReaderService:
         return found
 
     def _acknowledge(self, params: dict[str, Any]) -> Any:
-        self._call("acknowledge", self._made.acknowledge, _stream_of(params), self._state_in(params) or {})
+        state = messages.state_from_json(params.get("state"))
+        self._call("acknowledge", self._made.acknowledge, _stream_of(params), state or {})
 
     def _read(self, params: dict[str, Any]) -> Any:
-        stream, state = _stream_of(params), self._state_in(params)
+        stream, state = _stream_of(params), messages.state_from_json(params.get("state"))
         partition = messages.partition_from_json(params.get("partition"))
         iterator: Iterator[Message] = self._call("read", lambda: iter(self._made.read(stream, partition, state)))
         try:
@@ -180,13 +183,6 @@ class ReaderService:
             if isinstance(iterator, Generator):
                 call_plugin(f"{self._name}.read", iterator.close)
         return {}
-
-    # -- state, as it comes from and goes to the engine
-
-    def _state_in(self, params: dict[str, Any]) -> State | None:
-        return messages.state_from_json(params.get("state"))
-
-    # -- messages
 
     def _tell(self, message: Message) -> None:
         where = f"{self._name}.read"

@@ -26,10 +26,12 @@ from dativo_plugin_sdk.plugin_calls import call_plugin
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits
 from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR
 from dativo_plugin_sdk.protocol.error_messages import error_to_json
+from dativo_plugin_sdk.protocol.messages import PluginSpec, spec_to_json
 from dativo_plugin_sdk.protocol.sockets import Control, SocketSink, fill, widen
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
+from dativo_plugin_sdk.versions import check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
 
 Parameters = ParamSpec("Parameters")
@@ -55,10 +57,10 @@ class Service(Protocol):
         """What is answered, by the request's method: each takes its params and gives the result's value, as JSON."""
 
     def spec(self) -> dict[str, Any]:
-        """Say what the class is and can do."""
+        """Say what the class is and can do, beyond what every plugin says."""
 
-    def configure(self, params: dict[str, Any]) -> None:
-        """Make the plugin."""
+    def configure(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Make the plugin, and say what it can do with this configuration."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -136,7 +138,8 @@ class Session:
     def send_batch(self, batch: pa.RecordBatch, flags: Flags = Flags.ROWS) -> None:
         """Send a batch on the data socket; the event that announces it is sent before."""
         try:
-            self._sender.send(batch, flags)
+            with self._cancelling.held():
+                self._sender.send(batch, flags)
         except (OSError, EOFError) as error:
             self._lost()
             raise EngineGoneError from error
@@ -144,14 +147,16 @@ class Session:
     def receive_batch(self) -> pa.RecordBatch:
         """Wait for the next batch on the data socket."""
         try:
-            return self._receiver.batch().batch
+            with self._cancelling.held():
+                return self._receiver.batch().batch
         except (OSError, EOFError) as error:
             self._lost()
             raise EngineGoneError from error
 
     def next_message(self) -> dict[str, Any]:
         """Wait for what the engine says within the request under way."""
-        message = self._inbox.get()
+        with self._cancelling.held():
+            message = self._inbox.get()
         if message is None:
             raise EngineGoneError
         return message
@@ -230,8 +235,7 @@ class Session:
         if self._service is None:
             raise _not_asked(f"{method} is asked before spec")
         if method == "configure":
-            self._service.configure(params)
-            return {}
+            return self._service.configure(params)
         answer = self._service.methods.get(method)
         if answer is None:
             raise _not_asked(f"there is no method {method}")
@@ -246,11 +250,13 @@ class Session:
         else:
             named = f"{plugin.get('file')}:{plugin.get('class')}"
             found = self.call("import", class_from_path, named, *_BASES[kind], keeps_folder=True)
+        check_plugin(found, where=found.__name__, sdk=dativo_plugin_sdk.__version__, whose="its environment")
         if self._service is not None:
             self._service.close()
         module, _, name = _SERVICES[kind].partition(":")
-        self._service = getattr(importlib.import_module(module), name)(found, self)
-        return self._service.spec()
+        service: Service = getattr(importlib.import_module(module), name)(found, self)
+        self._service = service
+        return {**spec_to_json(PluginSpec.of(found, kind)), **service.spec()}
 
     def _told(self, error: BaseException) -> dict[str, Any]:
         if not self._cancelling.is_wanted:
@@ -285,7 +291,8 @@ class Session:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
-            self._control.send(message)
+            with self._cancelling.held():
+                self._control.send(message)
         except (OSError, EOFError) as error:
             self._lost()
             raise EngineGoneError from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args, overload
@@ -43,6 +43,7 @@ from dativo_plugin_sdk.protocol.json_values import (
     whole,
 )
 from dativo_plugin_sdk.protocol.plain_types import plain_type
+from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.rejects import REJECTED_SCHEMA
 from dativo_plugin_sdk.results import ConnectionTestResult, DiscoveryResult
 from dativo_plugin_sdk.streams import (
@@ -68,6 +69,7 @@ from dativo_plugin_sdk.tables import (
     TableSpec,
     WriteMode,
 )
+from dativo_plugin_sdk.writer import BaseWriter
 
 _MOST_ITEMS = 2**20
 _EXAMPLES = Limits(body_bytes=2**20, metadata_bytes=2**20, rows=2**12)
@@ -141,25 +143,18 @@ class PluginSpec:
     keeps_history: bool = False
 
     @classmethod
-    def of(
-        cls,
-        plugin: type[Any],
-        kind: Literal["reader", "writer"],
-        level: Literal["simple", "stream"],
-        methods: Iterable[str],
-    ) -> PluginSpec:
-        """Ask a class for what readers and writers of both levels have; a writer adds its own."""
+    def of(cls, plugin: type[Any], kind: Literal["reader", "writer"]) -> PluginSpec:
+        """Ask a class for what readers and writers of both levels have."""
         required = getattr(plugin, "requires_sdk", None)
         return cls(
             kind,
-            level,
+            "simple" if issubclass(plugin, BaseReader | BaseWriter) else "stream",
             plugin.__name__,
-            version=str(getattr(plugin, "__version__", "1.0.0")),
+            version=str(plugin.__version__),
             requires_sdk=None if required is None else str(required),
             capabilities=frozenset(map(str, getattr(plugin, "capabilities", ()))),
-            methods=frozenset(methods),
-            state_version=int(getattr(plugin, "state_version", 1)),
-            config_version=int(getattr(plugin, "config_version", 1)),
+            state_version=getattr(plugin, "state_version", 1),
+            config_version=plugin.config_version,
         )
 
 
