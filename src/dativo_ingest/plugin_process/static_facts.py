@@ -7,6 +7,7 @@ it right afterwards, before any of its methods.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +17,9 @@ from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from dativo_plugin_sdk.errors import PluginLoadError
 
-SDK_DISTRIBUTION = "dativo-plugin-sdk"
-
+_THE_SDK = re.compile(r"dativo[-_.]+plugin[-_.]+sdk(?![-_.\w])", re.IGNORECASE)
 _SDK_PACKAGES = frozenset({"dativo_plugin_sdk", "dativo_ingest"})
 _SDK_CLASSES = frozenset({"BaseReader", "BaseWriter", "StreamReader", "StreamWriter"})
 _PLAIN_BASES = frozenset({"ABC", "Generic", "Protocol", "object"})
@@ -111,11 +108,13 @@ def both(one: str | None, other: str | None) -> str | None:
 
 def _required_sdk(requirements: Iterable[str]) -> str | None:
     for text in requirements:
+        if not _THE_SDK.match(text):
+            continue
+        from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415  slow to import
+
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            continue
-        if canonicalize_name(requirement.name) != SDK_DISTRIBUTION:
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             return str(requirement.specifier) or None
