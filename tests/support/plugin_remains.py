@@ -12,6 +12,10 @@ from pathlib import Path
 _SOON_S = 5.0
 
 
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @dataclass
 class Remains:
     """Compares what there is with what there was.
@@ -24,23 +28,23 @@ class Remains:
     mark: str
     folder: Path
     threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
-    files: int = field(default_factory=lambda: len(os.listdir("/proc/self/fd")))
+    files: int = field(default_factory=_open_files)
 
     def processes(self) -> list[int]:
         """Find the processes of the plugin, and children of this process that nobody has waited for."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)]
+        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_ours(path)]
 
     def look(self) -> None:
         """Fail where something is left, now or within a moment."""
         assert not eventually(self.processes)
         assert not list(self.folder.iterdir())
         assert not eventually(lambda: set(threading.enumerate()) - self.threads)
-        assert not eventually(lambda: len(os.listdir("/proc/self/fd")) > self.files)
+        assert not eventually(lambda: _open_files() > self.files)
 
-    def _is_ours(self, pid: int) -> bool:
+    def _is_ours(self, path: Path) -> bool:
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            command = (path / "cmdline").read_bytes()
+            state, parent, *_ = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return False
         return self.mark.encode() in command or (state == "Z" and int(parent) == os.getpid())

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any, Literal, TypeAlias
 
+import dativo_plugin_sdk
 from dativo_ingest.plugin_process.finding import UNSAID_VERSION, is_file, plugin_of_entry_point, plugin_of_file
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.plugin_process.starting import Hosted, Starter
-from dativo_ingest.registry.plugin_loader import PluginLoader, plugin_class
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError
+from dativo_plugin_sdk.loading import class_from_entry_point, class_from_path
 from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.simple_reader import SimpleReader
 from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
+from dativo_plugin_sdk.versions import check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
 
 Kind: TypeAlias = Literal["reader", "writer"]
@@ -159,6 +160,8 @@ def make_writer(
 def _imported_writer(plugin: FoundPlugin) -> type[Any]:
     """Import a writer's class into this process: writers are still to move into processes of their own."""
     if plugin.file is not None:
-        return PluginLoader.load_class_from_path(f"{plugin.file}:{plugin.class_name}", BaseWriter)
-    module, _, name = str(plugin.entry_point).partition(":")
-    return plugin_class(importlib.import_module(module), name, (StreamWriter, BaseWriter), where=plugin.name)  # type: ignore[arg-type]  # of any of them
+        found = class_from_path(f"{plugin.file}:{plugin.class_name}", StreamWriter, BaseWriter)
+    else:
+        found = class_from_entry_point(str(plugin.entry_point), StreamWriter, BaseWriter)
+    check_plugin(found, where=plugin.title, sdk=dativo_plugin_sdk.__version__)
+    return found

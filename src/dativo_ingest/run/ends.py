@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,10 @@ import pyarrow as pa
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import End, PluginRecord
+from dativo_ingest.plugin_process.records import End
 from dativo_ingest.plugin_process.starting import Hosted
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
     Budget,
     RunOptions,
@@ -28,7 +29,6 @@ from dativo_ingest.run.plan import (
 from dativo_ingest.run.plugin_output import plugin_output_to_stderr
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
-from dativo_ingest.sandbox.grant import Grant
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
@@ -52,26 +52,9 @@ class Target:
     writer: StreamWriter
 
 
-def nothing() -> None:
-    """Do nothing while a plugin is waited for."""
-
-
 @contextmanager
-def open_source(
-    loaded: LoadedJob,
-    *,
-    mode: Mode = "self_hosted",
-    run_id: str = "",
-    while_waiting: Callable[[], None] = nothing,
-) -> Iterator[Source]:
-    """Make the reader, and close it afterwards.
-
-    Args:
-        loaded: The job.
-        mode: Where third-party code may run.
-        run_id: The run, told to a plugin.
-        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
-    """
+def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Source]:
+    """Make the reader, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
     connector = _find(loaded, "reader", job.source.connector, mode)
     config = SourceConfig(
@@ -82,30 +65,18 @@ def open_source(
         engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
-    with _explained(loaded, "source", connector):
-        reader = make_reader(connector, config, _hosted(loaded, "source", connector, run_id, while_waiting))
-    try:
-        yield Source(connector, reader)
-    finally:
-        reader.close()
+    with _admitted(hosting, loaded, "source", connector, config) as hosted:
+        with _explained(loaded, "source", connector):
+            reader = make_reader(connector, config, hosted)
+        try:
+            yield Source(connector, reader)
+        finally:
+            reader.close()
 
 
 @contextmanager
-def open_target(
-    loaded: LoadedJob,
-    *,
-    mode: Mode = "self_hosted",
-    run_id: str = "",
-    while_waiting: Callable[[], None] = nothing,
-) -> Iterator[Target]:
-    """Make the writer, and close it afterwards.
-
-    Args:
-        loaded: The job.
-        mode: Where third-party code may run.
-        run_id: The run, told to a plugin.
-        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
-    """
+def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Target]:
+    """Make the writer, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
     connector = _find(loaded, "writer", job.target.connector, mode)
     config = TargetConfig(
@@ -117,8 +88,7 @@ def open_target(
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    hosted = _hosted(loaded, "target", connector, run_id, while_waiting)
-    with _foreign_output(connector):
+    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config) as hosted:
         with _explained(loaded, "target", connector):
             writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
         try:
@@ -214,6 +184,20 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
     )
 
 
+@contextmanager
+def _admitted(
+    hosting: Hosting | None, loaded: LoadedJob, end: End, connector: Connector, config: SourceConfig | TargetConfig
+) -> Iterator[Hosted | None]:
+    """Decide how a plugin is run, and note what it does; None for a connector of our own."""
+    plugin = connector.plugin
+    if not isinstance(plugin, FoundPlugin):
+        yield None
+        return
+    hosting = hosting or Hosting()
+    with hosting.admitted(loaded, end, plugin, config) as record:
+        yield Hosted(record, hosting.run_id or "", hosting.while_waiting, lambda error: _with_place(loaded, end, error))
+
+
 def _foreign_output(connector: Connector) -> AbstractContextManager[None]:
     return nullcontext() if connector.built_in else plugin_output_to_stderr()
 
@@ -227,18 +211,7 @@ def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
         raise
 
 
-def _hosted(
-    loaded: LoadedJob, end: End, connector: Connector, run_id: str, while_waiting: Callable[[], None]
-) -> Hosted | None:
-    """Say how a plugin is run; None for a connector of our own."""
-    plugin = connector.plugin
-    if not isinstance(plugin, FoundPlugin):
-        return None
-    record = PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant())
-    return Hosted(record, run_id, while_waiting, lambda error: _placed(loaded, end, error))
-
-
-def _placed(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:
+def _with_place(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:
     place = str(error.details.get("where", end)).split(".")
     return loaded.explain(error, tuple(place))
 
@@ -249,7 +222,7 @@ def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[No
     try:
         yield
     except InvalidConfigError as error:
-        raise _placed(loaded, end, error) from error
+        raise _with_place(loaded, end, error) from error
     except DativoError:
         raise
     except Exception as error:
