@@ -282,6 +282,8 @@ class Conversation:
                     self.killed = self.killed or "stop"
             except DativoError as error:
                 self._warn(str(error))
+            except Exception:  # noqa: BLE001  of `while_waiting`: the process is ended already, and what is done is done
+                self.close()
         self.close()
 
     def close(self) -> None:

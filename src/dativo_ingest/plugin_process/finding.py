@@ -23,11 +23,6 @@ UNSAID_VERSION = "1.0.0"
 _FILE_CLASS = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
 
-def is_file(name: str) -> bool:
-    """Say whether a job names a plugin by a file, its own or its manifest."""
-    return ":" in name or name.endswith((".py", ".yaml", ".yml"))
-
-
 def plugin_of_file(kind: Kind, name: str) -> FoundPlugin:
     """Find a plugin by ``path/to/file.py:Class`` or by ``path/to/dativo-plugin.yaml``.
 

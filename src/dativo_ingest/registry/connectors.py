@@ -5,29 +5,27 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import dativo_plugin_sdk
-from dativo_ingest.plugin_process.finding import UNSAID_VERSION, is_file, plugin_of_entry_point, plugin_of_file
-from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.remote_reader import RemoteReader
-from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError
-from dativo_plugin_sdk.loading import class_from_entry_point, class_from_path
 from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.simple_reader import SimpleReader
 from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
-from dativo_plugin_sdk.versions import check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
+
+if TYPE_CHECKING:
+    from dativo_ingest.plugin_process.found import FoundPlugin
+    from dativo_ingest.plugin_process.starting import Hosted
 
 Kind: TypeAlias = Literal["reader", "writer"]
 Mode: TypeAlias = Literal["self_hosted", "cloud"]
 
 _GROUPS: dict[Kind, str] = {"reader": "dativo.readers", "writer": "dativo.writers"}
+_FILES = (".py", ".yaml", ".yml")
 _BUILT_IN = "dativo_ingest."
 _PACKAGE = "dativo-ingest"
 
@@ -62,9 +60,11 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
         PluginLoadError: It is there and cannot be loaded.
         SandboxError: It is third-party code and ``mode`` is ``cloud``, where such code may not run in this process.
     """
-    if is_file(name):
+    if ":" in name or name.endswith(_FILES):
         _refuse_in_cloud(name, mode)
-        return _of_plugin(name, plugin_of_file(kind, name))
+        from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
+
+        return _of_plugin(name, plugins.found_in_file(kind, name))
     built_in = _built_in(kind, name)
     if built_in is not None:
         return _load(kind, built_in)
@@ -82,7 +82,9 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
     if entry.value.startswith(_BUILT_IN):
         return _load(kind, entry)
     _refuse_in_cloud(name, mode)
-    return _of_plugin(name, plugin_of_entry_point(kind, entry))
+    from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
+
+    return _of_plugin(name, plugins.found_installed(kind, entry))
 
 
 def _of_plugin(name: str, plugin: FoundPlugin) -> Connector:
@@ -104,7 +106,7 @@ def _load(kind: Kind, entry: EntryPoint) -> Connector:
     bases = (StreamReader, BaseReader) if kind == "reader" else (StreamWriter, BaseWriter)
     if not (isinstance(found, type) and issubclass(found, bases)):
         raise PluginLoadError(f"the {kind} {entry.name} ({entry.value}) is no {' or '.join(b.__name__ for b in bases)}")
-    version = entry.dist.version if entry.dist else str(getattr(found, "__version__", UNSAID_VERSION))
+    version = entry.dist.version if entry.dist else str(getattr(found, "__version__", "1.0.0"))
     return Connector(entry.name, version, built_in=True, plugin=found)
 
 
@@ -126,8 +128,10 @@ def make_reader(connector: Connector, config: SourceConfig, hosted: Hosted | Non
         hosted: How a plugin is run; none is needed for a connector of our own.
     """
     plugin = connector.plugin
-    if isinstance(plugin, FoundPlugin):
-        return RemoteReader(config, Starter(plugin, config, hosted or Hosted.alone("source", plugin)))
+    if not isinstance(plugin, type):
+        from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
+
+        return plugins.remote_reader(plugin, config, hosted)
     reader = plugin(config) if issubclass(plugin, StreamReader) else SimpleReader(plugin, config)
     return MigratingReader(reader, plugin)
 
@@ -135,7 +139,7 @@ def make_reader(connector: Connector, config: SourceConfig, hosted: Hosted | Non
 def make_writer(
     connector: Connector,
     config: TargetConfig,
-    hosted: Hosted | None = None,  # noqa: ARG001  writers are still to move into processes of their own
+    hosted: Hosted | None = None,
     *,
     states: StateStore,
     output_base: str,
@@ -150,18 +154,10 @@ def make_writer(
         output_base: The folder or URI that its files go under.
     """
     plugin = connector.plugin
-    if isinstance(plugin, FoundPlugin):
-        plugin = _imported_writer(plugin)
+    if not isinstance(plugin, type):
+        from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
+
+        return plugins.remote_writer(plugin, config, hosted, states, output_base)
     if issubclass(plugin, StreamWriter):
         return plugin(config)
     return SimpleWriter(plugin, config, states=states, output_base=output_base)
-
-
-def _imported_writer(plugin: FoundPlugin) -> type[Any]:
-    """Import a writer's class into this process: writers are still to move into processes of their own."""
-    if plugin.file is not None:
-        found = class_from_path(f"{plugin.file}:{plugin.class_name}", StreamWriter, BaseWriter)
-    else:
-        found = class_from_entry_point(str(plugin.entry_point), StreamWriter, BaseWriter)
-    check_plugin(found, where=plugin.title, sdk=dativo_plugin_sdk.__version__)
-    return found
