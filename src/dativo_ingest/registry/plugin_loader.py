@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 import dativo_plugin_sdk
-from dativo_plugin_sdk.errors import PluginLoadError, PluginVersionError
+from dativo_plugin_sdk.errors import PluginLoadError
 from dativo_plugin_sdk.reader import BaseReader
+from dativo_plugin_sdk.versions import check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
 
 Plugin = TypeVar("Plugin")
@@ -79,34 +77,8 @@ def plugin_class(module: object, class_name: str, base_class: type[Plugin], *, w
             f"{class_name} in {where} does not implement {', '.join(missing)}",
             details={"file": where, "class": class_name},
         )
-    check_versions(found, where=f"{where}:{class_name}")
+    check_plugin(found, where=f"{where}:{class_name}", sdk=dativo_plugin_sdk.__version__)
     return found
-
-
-def check_versions(plugin: type, *, where: str) -> None:
-    """Refuse a plugin that asks for another SDK, before any of its methods run.
-
-    Raises:
-        PluginVersionError: Naming both versions and the way out.
-    """
-    version = str(getattr(plugin, "__version__", "1.0.0"))
-    try:
-        Version(version)
-    except InvalidVersion as error:
-        raise PluginVersionError(f"{where} has the version {version!r}, which is no PEP 440 version") from error
-    required = getattr(plugin, "requires_sdk", None)
-    if required is None:
-        return
-    try:
-        fits = SpecifierSet(required).contains(dativo_plugin_sdk.__version__, prereleases=True)
-    except InvalidSpecifier as error:
-        raise PluginVersionError(f"{where} requires the SDK {required!r}, which is no PEP 440 specifier") from error
-    if not fits:
-        raise PluginVersionError(
-            f"{where} {version} requires dativo-plugin-sdk {required}, this engine has {dativo_plugin_sdk.__version__}",
-            details={"requires_sdk": required, "sdk": dativo_plugin_sdk.__version__, "plugin": version},
-            hint="install a release of the plugin for this SDK, or the engine's release that has the SDK it asks for",
-        )
 
 
 def _module_from(path: Path) -> object:
