@@ -24,7 +24,7 @@ WANTED = [
         "id": number,
         "name": None if number % 7 == 0 else f"Åsa {number}",
         "price": Decimal(number) / 4,
-        "changed_at": datetime(2026, 1, 1) + timedelta(minutes=number),
+        "changed_at": datetime.fromisoformat("2026-01-01") + timedelta(minutes=number),
     }
     for number in range(1, ROWS + 1)
 ]
@@ -78,7 +78,8 @@ def postgres_tables(postgres: Postgres) -> Iterator[str]:
                 f"INSERT INTO {name}.{table} VALUES (%s, %s, %s, %s)", [[*row.values()] for row in WANTED]
             )
     postgres.ask(
-        f"CREATE TABLE {name}.large AS SELECT n AS id, repeat('x', 4096) AS text FROM generate_series(1, {LARGE_ROWS}) n"
+        f"CREATE TABLE {name}.large AS "
+        f"SELECT n AS id, repeat('x', 4096) AS text FROM generate_series(1, {LARGE_ROWS}) AS n"
     )
     yield name
     postgres.ask(f"DROP SCHEMA {name} CASCADE")

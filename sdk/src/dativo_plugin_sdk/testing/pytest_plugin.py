@@ -37,12 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes what was found."""
     group = parser.getgroup("dativo", "conformance of Dativo plugins")
     group.addoption("--dativo-json", metavar="PATH", help="write what became of each check of a suite as JSON")
+    group.addoption("--dativo-only", action="store_true", help="run the checks of suites, and no other test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect in the process that talks to the terminal."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Collector(config.getoption("--dativo-json")), "dativo-collector")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is no check, where that is asked for."""
+    if config.getoption("--dativo-only"):
+        others = [item for item in items if _name_of(item) is None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,11 +11,11 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from dativo_plugin_sdk.asset import AssetDefinition
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.errors import DativoError, FencedError
 from dativo_plugin_sdk.rejects import rejected
 from dativo_plugin_sdk.results import ConnectionTestResult
-from dativo_plugin_sdk.simple_writer import AssetDefinition
 from dativo_plugin_sdk.tables import (
     CommitRequest,
     CommittedState,
