@@ -60,6 +60,8 @@ class Limits:
     body_bytes: int = 256 * 2**20
     metadata_bytes: int = 16 * 2**20
     rows: int = 2**24
+    values_without_bytes: int = 2**26
+    """How many values there may be in all beyond those that the bits of the body can hold."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class ArrowReceiver:
             return None
         if not 0 < metadata_bytes <= self._limits.metadata_bytes:
             raise breach(f"metadata of {metadata_bytes} bytes, where {self._limits.metadata_bytes} are allowed")
+        if metadata_bytes % _ALIGNMENT:
+            raise breach(f"metadata of {metadata_bytes} bytes, where a multiple of {_ALIGNMENT} is expected")
         metadata = self._read(metadata_bytes)
         claims = claims_of(metadata)
         if not 0 <= claims.body_bytes <= self._limits.body_bytes:
@@ -143,15 +147,19 @@ class ArrowReceiver:
         return claims, buffer
 
     def _see_places(self, claims: Claims) -> None:
-        """See that rows are not too many, and that buffers lie in the body one after the other."""
+        """See that rows are not too many, and that buffers lie in the body one after the other.
+
+        Values of some types take no bytes, such as those of a column that is always null; what is made of them may.
+        """
         if not 0 <= claims.rows <= self._limits.rows:
             raise breach(f"a batch of {claims.rows} rows, where {self._limits.rows} are allowed")
-        most = claims.body_bytes * _BITS + claims.rows
-        if any(not 0 <= nulls <= length <= most for length, nulls in claims.nodes):
-            raise breach("an array is longer than its batch can hold")
+        if any(not 0 <= nulls <= length for length, nulls in claims.nodes):
+            raise breach("an array has a length below 0, or more nulls than values")
+        if sum(length for length, _ in claims.nodes) > claims.body_bytes * _BITS + self._limits.values_without_bytes:
+            raise breach("the arrays of a batch are longer than it can hold")
         end = 0
         for at, length in claims.buffers:
-            if length < 0 or (at < end and length):
+            if at < 0 or length < 0 or (at < end and length):
                 raise breach("the buffers of a batch overlap")
             end = max(end, at + length)
         if end > claims.body_bytes:

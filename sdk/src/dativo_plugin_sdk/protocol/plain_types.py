@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from dativo_plugin_sdk.errors import DataFormatError
 from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_schema_claims import EXTENSION_KEYS
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -17,17 +19,18 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     Raises:
         DataFormatError: A column is of a type that has no plain form, such as a union.
     """
-    fields = [field.with_type(plain_type(field.type)) for field in batch.schema]
-    why = what_cannot_pass(pa.schema(fields))
+    fields = [_plain_field(field) for field in batch.schema]
+    schema = pa.schema(fields, metadata=_plain_metadata(batch.schema.metadata))
+    why = what_cannot_pass(schema)
     if why:
         raise DataFormatError(f"a batch cannot leave the plugin's process: {why}")
-    if all(field.type.equals(old.type) for field, old in zip(fields, batch.schema, strict=True)):
+    if schema.equals(batch.schema, check_metadata=True):
         return batch
     try:
         columns = [_plain(column, field.type) for column, field in zip(batch.columns, fields, strict=True)]
     except pa.ArrowException as error:
         raise DataFormatError(f"a batch cannot leave the plugin's process: {error}") from error
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields).with_metadata(batch.schema.metadata))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def plain_type(kind: Any) -> Any:  # noqa: PLR0911  one for each way of saying the same
@@ -54,7 +57,20 @@ def plain_type(kind: Any) -> Any:  # noqa: PLR0911  one for each way of saying t
 
 
 def _plain_field(field: pa.Field[Any]) -> pa.Field[Any]:
-    return field.with_type(plain_type(field.type))
+    return field.with_type(plain_type(field.type)).with_metadata(_plain_metadata(field.metadata))
+
+
+def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> Any:
+    """Leave out what is no text, and what would make a field one of an extension type."""
+    return {key: value for key, value in (metadata or {}).items() if _is_plain(key) and _is_plain(value)} or None
+
+
+def _is_plain(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return not text.startswith(EXTENSION_KEYS)
 
 
 def _plain(column: pa.Array[Any], kind: Any) -> pa.Array[Any]:
