@@ -223,5 +223,5 @@ def test_a_version_that_is_none_is_refused(written: object, message: str) -> Non
 def test_a_section_is_written_for_the_first_version_of_its_connector_s_configuration() -> None:
     assert job().target.config_version == 1
     assert job(target={"connector": "duckdb", "config_version": 3}).target.config_version == 3
-    with pytest.raises(InvalidConfigError, match="target.config_version"):
+    with pytest.raises(InvalidConfigError, match=r"target\.config_version"):
         job(target={"connector": "duckdb", "config_version": 0})
