@@ -88,9 +88,7 @@ def environment(folder: Path, *wheels: Path) -> Path:
 def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command far from this repository's own environment."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1"}
-    return subprocess.run(
-        list(map(str, command)), cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(list(map(str, command)), cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 
 def test_the_sdk_installs_and_serves_where_nothing_else_of_ours_is(tmp_path: Path) -> None:
@@ -98,7 +96,8 @@ def test_the_sdk_installs_and_serves_where_nothing_else_of_ours_is(tmp_path: Pat
 
     python = environment(tmp_path / "env", wheel)
 
-    packed = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as packing:
+        packed = {name.partition("/")[2] for name in packing.getnames()}
     assert packed >= {"pyproject.toml", "README.md", "LICENSE", "src/dativo_plugin_sdk/py.typed"}
     assert not any(name.startswith(("tests", "api")) for name in packed)
     sources = {
@@ -106,7 +105,8 @@ def test_the_sdk_installs_and_serves_where_nothing_else_of_ours_is(tmp_path: Pat
         for path in (ROOT / "sdk" / "src").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert set(zipfile.ZipFile(wheel).namelist()) >= sources
+    with zipfile.ZipFile(wheel) as files:
+        assert set(files.namelist()) >= sources
     script = """
         import dativo_plugin_sdk, importlib, importlib.util, pkgutil
         assert importlib.util.find_spec("dativo_ingest") is None
