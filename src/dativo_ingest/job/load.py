@@ -8,12 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dativo_ingest.job.files import MAX_BYTES, read_file
 from dativo_ingest.job.model import Job
 from dativo_ingest.job.problems import Loc, Problem, dotted, error_of
-from dativo_ingest.job.references import ResolveSecret, resolve_references
+from dativo_ingest.job.references import ResolveSecret, resolve_references, secret_places
 from dativo_ingest.job.yaml_nodes import Document, read_document
 from dativo_plugin_sdk.config import parse
 from dativo_plugin_sdk.errors import (
@@ -53,6 +53,14 @@ class LoadedJob:
         """Give ``job.yaml:6:3`` for a key, or for the nearest one above it that the file has."""
         position = self._document.position(loc)
         return f"{self._document.name}:{position.line}:{position.column}"
+
+    def secrets_beside_credentials(self, end: Literal["source", "target"]) -> list[str]:
+        """Say where an end's connector gets secrets that are not in its ``credentials``."""
+        sections: list[Loc] = [(end, "connection"), (end, "options")]
+        if end == "source":
+            sections += [("streams", name, "options") for name in self.job.streams]
+        places = (loc for section in sections for loc in secret_places(self._document, section))
+        return sorted(f"{self.locate(loc)} {dotted(loc)}" for loc in places)
 
     def explain(self, error: InvalidConfigError, base: Loc = ()) -> InvalidConfigError:
         """Give a connector's complaint about its configuration the positions of the job file.

@@ -86,6 +86,7 @@ def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig
         connection=config.connection,
         options=config.options,
         credentials=tuple(config.credentials),
+        other_secrets=tuple(loaded.secrets_beside_credentials(end)),
         locate=loaded.locate,
     )
 

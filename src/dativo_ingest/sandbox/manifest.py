@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import Distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from dativo_ingest.job.durations import Duration
+from dativo_ingest.job.durations import PATTERN, Duration
 from dativo_ingest.job.files import read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
@@ -80,6 +81,21 @@ def _entry(text: str) -> str:
     elif not _MODULE_CLASS.fullmatch(text):
         raise ValueError(f"{text!r} names no class; write file.py:Class, package.module:Class or {{command: [...]}}")
     return text
+
+
+def _with_unit(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("write a number and a unit: 30s, 5m, 24h")  # noqa: TRY004  pydantic's own
+    return value
+
+
+Time: TypeAlias = Annotated[
+    Duration,
+    Field(gt=timedelta(0)),
+    BeforeValidator(_with_unit),
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+"""How long something may take."""
 
 
 class Command(JobModel):
@@ -153,7 +169,7 @@ class Resources(JobModel):
     memory: Size | None = Field(default=None, description="Memory of all its processes together: `512Mi`, `2Gi`.")
     cpu: float | None = Field(default=None, gt=0, le=1024, description="Processors: `1.0`, `0.5`.")
     pids: int | None = Field(default=None, ge=1, le=2**20, description="Processes and threads at once.")
-    wall: Duration | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
+    wall: Time | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
     tmp: Size | None = Field(default=None, description="Files in its temporary folder: `256Mi`.")
     log: Size | None = Field(
         default=None, description="What a process may print and log: `16Mi`. One that prints more is ended."
@@ -163,10 +179,10 @@ class Resources(JobModel):
 class Deadlines(JobModel):
     """How long it may take to answer. What is left out is the default."""
 
-    start: Duration | None = Field(default=None, description="From its start to its first word: `60s`.")
-    check: Duration | None = Field(default=None, description="A step of a check: `2m`.")
-    discover: Duration | None = Field(default=None, description="Finding out what there is: `10m`.")
-    idle: Duration | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
+    start: Time | None = Field(default=None, description="From its start to its first word: `60s`.")
+    check: Time | None = Field(default=None, description="A step of a check: `2m`.")
+    discover: Time | None = Field(default=None, description="Finding out what there is: `10m`.")
+    idle: Time | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
 
 
 class Manifest(WrittenModel):
