@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings, strategies as st
 
 from dativo_ingest.sandbox.asked import EndConfig
-from dativo_ingest.sandbox.grant import Applicant, Deadlines, Grant, decide, way_out
+from dativo_ingest.sandbox.grant import Applicant, Deadlines, Grant, decide
 from dativo_ingest.sandbox.hosts import read_allowed, read_host
 from dativo_ingest.sandbox.limits import LIMITS
 from dativo_ingest.sandbox.manifest import Manifest, read_manifest
@@ -26,7 +26,7 @@ def manifest(**asks: Any) -> Manifest:
 
 
 def plugin(found: Manifest | None) -> Applicant:
-    return Applicant("shop-reader", HASH, found, "dativo-plugin.yaml beside shop.py")
+    return Applicant("shop-reader", HASH, found, "a dativo-plugin.yaml beside shop.py")
 
 
 def end(**config: Any) -> EndConfig:
@@ -258,19 +258,6 @@ def test_the_operators_variables_go_to_every_plugin() -> None:
     terms = Terms(environment=Said(("NO_PROXY", "HTTPS_PROXY")))
 
     assert decide(plugin(None), terms, end()).environment == ("HTTPS_PROXY", "NO_PROXY")
-
-
-@pytest.mark.parametrize(
-    ("found", "says"),
-    [
-        pytest.param(
-            None, "dativo-plugin.yaml beside shop.py with api, name, version and resources: {wall: ...}", id="none"
-        ),
-        pytest.param(manifest(), "resources.wall of /shop/dativo-plugin.yaml", id="one"),
-    ],
-)
-def test_who_is_stopped_at_a_limit_is_told_the_way_to_more(found: Manifest | None, says: str) -> None:
-    assert says in way_out("resources.wall", plugin(found))
 
 
 def test_the_same_grant_has_the_same_hash_and_another_one_another() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dativo_ingest.job.files import MAX_BYTES, read_file
+from dativo_ingest.job.files import MANIFEST_NAME, MAX_BYTES, read_file
 from dativo_ingest.job.model import Job
 from dativo_ingest.job.problems import Loc, Problem, dotted, error_of
 from dativo_ingest.job.references import ResolveSecret, resolve_references, secret_places
@@ -165,7 +165,7 @@ def path_keys(connection: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def find_jobs(folder: str | Path) -> list[Path]:
-    """List the job files of a folder, by name: ``*.yaml`` and ``*.yml`` but no contracts and no hidden files.
+    """List the job files of a folder, by name: ``*.yaml`` and ``*.yml``, no contracts, manifests and hidden files.
 
     Raises:
         MissingConfigError: There is no such folder, or no job in it.
@@ -198,7 +198,7 @@ def absolute_path(written: str, folder: Path) -> str:
 
 def _is_job(path: Path) -> bool:
     name = path.name
-    is_yaml = name.endswith(JOB_ENDINGS) and not name.endswith(CONTRACT_ENDINGS)
+    is_yaml = name.endswith(JOB_ENDINGS) and not name.endswith((*CONTRACT_ENDINGS, MANIFEST_NAME))
     return is_yaml and not name.startswith(".") and path.is_file()
 
 

@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from dativo_ingest.job.durations import PATTERN, Duration
-from dativo_ingest.job.files import read_file
+from dativo_ingest.job.files import MANIFEST_NAME, read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
 from dativo_ingest.job.sizes import Size
@@ -27,9 +27,6 @@ from dativo_ingest.sandbox.hosts import AskedHost
 from dativo_ingest.sandbox.written import WrittenModel, read_written
 from dativo_plugin_sdk.config import list_of_one
 from dativo_plugin_sdk.errors import PluginLoadError
-
-FILE_NAME = "dativo-plugin.yaml"
-"""The name of every manifest."""
 
 Kind: TypeAlias = Literal["reader", "writer"]
 
@@ -249,7 +246,7 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         ConfigurationError: It is missing, may not be read, or something is wrong with it.
     """
-    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {FILE_NAME}")
+    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {MANIFEST_NAME}")
     return read_manifest(raw, path)
 
 
@@ -259,7 +256,7 @@ def manifest_beside(kind: Kind, file: Path, class_name: str) -> Manifest | None:
     Raises:
         ConfigurationError: There is one, and it may not be read or something is wrong with it.
     """
-    path = file.parent / FILE_NAME
+    path = file.parent / MANIFEST_NAME
     if not path.exists():
         return None
     manifest = load_manifest(path)
@@ -290,26 +287,26 @@ def _in_packages(distribution: Distribution, module: str) -> Iterator[Path]:
     names = module.split(".")
     written = {str(each) for each in distribution.files or ()}
     for end in range(len(names), 0, -1):
-        name = "/".join((*names[:end], FILE_NAME))
+        name = "/".join((*names[:end], MANIFEST_NAME))
         if name in written:
             yield Path(str(distribution.locate_file(name)))
     # What is installed for editing lists none of its files. Looking for a top-level package imports nothing.
     spec = find_spec(names[0]) if f"{names[0]}/__init__.py" not in written else None
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for end in range(len(names), 0, -1):
-            yield Path(folder, *names[1:end], FILE_NAME)
+            yield Path(folder, *names[1:end], MANIFEST_NAME)
 
 
 def _in_metadata(distribution: Distribution) -> Iterator[Path]:
     found = [
         each
         for each in distribution.files or ()
-        if each.name == FILE_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
+        if each.name == MANIFEST_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
     ]
     if len(found) > 1:
         raise PluginLoadError(
-            f"{distribution.metadata['Name']} has {len(found)} files {FILE_NAME} beside its metadata",
-            hint=f"put each {FILE_NAME} into the package that it speaks for",
+            f"{distribution.metadata['Name']} has {len(found)} files {MANIFEST_NAME} beside its metadata",
+            hint=f"put each {MANIFEST_NAME} into the package that it speaks for",
         )
     for each in found:
         yield Path(str(distribution.locate_file(each)))

@@ -23,7 +23,8 @@ def fitting(batch: pa.RecordBatch, limits: Limits) -> Iterator[tuple[int, pa.Rec
     while waiting:
         start, part = waiting.pop()
         size_bytes = pa.ipc.get_record_batch_size(part) + _LINE_BYTES * part.num_rows
-        if part.num_rows <= limits.rows and size_bytes <= limits.body_bytes:
+        values = part.num_rows * part.num_columns
+        if part.num_rows <= limits.rows and size_bytes <= limits.body_bytes and values <= limits.values_without_bytes:
             yield start, part
         elif part.num_rows > 1:
             half = part.num_rows // 2
