@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import Distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,21 +16,17 @@ from typing import Annotated, Literal, TypeAlias
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from dativo_ingest.job.durations import Duration
-from dativo_ingest.job.files import read_file
+from dativo_ingest.job.durations import PATTERN, Duration
+from dativo_ingest.job.files import MANIFEST_NAME, read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
-from dativo_ingest.job.problems import Loc, Problem, error_of
 from dativo_ingest.job.sizes import Size
-from dativo_ingest.job.yaml_nodes import Document, read_document
 from dativo_ingest.sandbox.hosts import AskedHost
-from dativo_plugin_sdk.config import list_of_one, parse
-from dativo_plugin_sdk.errors import InvalidConfigError, PluginLoadError
-
-FILE_NAME = "dativo-plugin.yaml"
-"""The name of every manifest."""
+from dativo_ingest.sandbox.written import WrittenModel, read_written
+from dativo_plugin_sdk.config import list_of_one
+from dativo_plugin_sdk.errors import PluginLoadError
 
 Kind: TypeAlias = Literal["reader", "writer"]
 
@@ -83,10 +80,27 @@ def _entry(text: str) -> str:
     return text
 
 
+def _with_unit(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("write a number and a unit: 30s, 5m, 24h")  # noqa: TRY004  pydantic's own
+    return value
+
+
+Time: TypeAlias = Annotated[
+    Duration,
+    Field(gt=timedelta(0)),
+    BeforeValidator(_with_unit),
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+"""How long something may take."""
+
+
 class Command(JobModel):
     """A plugin that is a program of its own, in any language."""
 
-    command: Annotated[list[str], Field(min_length=1), BeforeValidator(list_of_one)] = Field(
+    command: Annotated[
+        list[str], Field(min_length=1), BeforeValidator(list_of_one, json_schema_input_type=str | list[str])
+    ] = Field(
         description="The program and its arguments. A program with a `/` in it is one from the manifest's folder on; "
         "any other is looked for in `PATH`."
     )
@@ -152,7 +166,7 @@ class Resources(JobModel):
     memory: Size | None = Field(default=None, description="Memory of all its processes together: `512Mi`, `2Gi`.")
     cpu: float | None = Field(default=None, gt=0, le=1024, description="Processors: `1.0`, `0.5`.")
     pids: int | None = Field(default=None, ge=1, le=2**20, description="Processes and threads at once.")
-    wall: Duration | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
+    wall: Time | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
     tmp: Size | None = Field(default=None, description="Files in its temporary folder: `256Mi`.")
     log: Size | None = Field(
         default=None, description="What a process may print and log: `16Mi`. One that prints more is ended."
@@ -162,13 +176,13 @@ class Resources(JobModel):
 class Deadlines(JobModel):
     """How long it may take to answer. What is left out is the default."""
 
-    start: Duration | None = Field(default=None, description="From its start to its first word: `60s`.")
-    check: Duration | None = Field(default=None, description="A step of a check: `2m`.")
-    discover: Duration | None = Field(default=None, description="Finding out what there is: `10m`.")
-    idle: Duration | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
+    start: Time | None = Field(default=None, description="From its start to its first word: `60s`.")
+    check: Time | None = Field(default=None, description="A step of a check: `2m`.")
+    discover: Time | None = Field(default=None, description="Finding out what there is: `10m`.")
+    idle: Time | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
 
 
-class Manifest(JobModel):
+class Manifest(WrittenModel):
     """A plugin's manifest. `load_manifest` makes it."""
 
     api: Literal[1] = Field(description="The version of the manifest's format: 1.")
@@ -189,31 +203,10 @@ class Manifest(JobModel):
     state_version: int = Field(default=1, ge=1, description="The version of the state that it writes.")
     config_version: int = Field(default=1, ge=1, description="The version of the configuration that it reads.")
 
-    _document: Document | None = PrivateAttr(default=None)
-    _path: Path | None = PrivateAttr(default=None)
-
-    @property
-    def path(self) -> Path:
-        """The manifest's file."""
-        if self._path is None:
-            raise AttributeError("this manifest was not read from a file")
-        return self._path
-
     @property
     def folder(self) -> Path:
         """The folder that its paths are relative to."""
         return self.path.parent
-
-    def locate(self, loc: Loc) -> str:
-        """Give ``dativo-plugin.yaml:6:3`` for a key, or for the nearest one above it that the file has."""
-        if self._document is None:
-            return FILE_NAME
-        position = self._document.position(loc)
-        return f"{self._document.name}:{position.line}:{position.column}"
-
-    def says(self, loc: Loc) -> bool:
-        """Say whether the file has this very key."""
-        return self._document is not None and self._document.has(loc)
 
     def entry(self, kind: Kind) -> str | tuple[str, ...] | None:
         """Give where the code of a reader or writer is: a class as it is written, or a command to run."""
@@ -244,21 +237,7 @@ def read_manifest(raw: bytes, path: Path) -> Manifest:
         InvalidConfigError: Something is wrong with it. The message has a line for each problem:
             ``dativo-plugin.yaml:6:3 capabilities.netwrok: unknown key, did you mean network``.
     """
-    hint = "a manifest has at least api, name and version"
-    document = read_document(raw, str(path), hint_if_empty=hint)
-    try:
-        manifest = parse(Manifest, document.data, where="")
-    except InvalidConfigError as error:
-        raise error_of(
-            [
-                Problem(tuple(item["loc"]), item["message"], document.position(tuple(item["loc"])))
-                for item in error.details["problems"]
-            ],
-            document.name,
-        ) from None
-    manifest._document = document  # noqa: SLF001  what it was made from, for messages
-    manifest._path = path  # noqa: SLF001
-    return manifest
+    return read_written(Manifest, raw, path, hint_if_empty="a manifest has at least api, name and version")
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -267,7 +246,7 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         ConfigurationError: It is missing, may not be read, or something is wrong with it.
     """
-    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {FILE_NAME}")
+    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {MANIFEST_NAME}")
     return read_manifest(raw, path)
 
 
@@ -277,7 +256,7 @@ def manifest_beside(kind: Kind, file: Path, class_name: str) -> Manifest | None:
     Raises:
         ConfigurationError: There is one, and it may not be read or something is wrong with it.
     """
-    path = file.parent / FILE_NAME
+    path = file.parent / MANIFEST_NAME
     if not path.exists():
         return None
     manifest = load_manifest(path)
@@ -308,26 +287,26 @@ def _in_packages(distribution: Distribution, module: str) -> Iterator[Path]:
     names = module.split(".")
     written = {str(each) for each in distribution.files or ()}
     for end in range(len(names), 0, -1):
-        name = "/".join((*names[:end], FILE_NAME))
+        name = "/".join((*names[:end], MANIFEST_NAME))
         if name in written:
             yield Path(str(distribution.locate_file(name)))
     # What is installed for editing lists none of its files. Looking for a top-level package imports nothing.
     spec = find_spec(names[0]) if f"{names[0]}/__init__.py" not in written else None
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for end in range(len(names), 0, -1):
-            yield Path(folder, *names[1:end], FILE_NAME)
+            yield Path(folder, *names[1:end], MANIFEST_NAME)
 
 
 def _in_metadata(distribution: Distribution) -> Iterator[Path]:
     found = [
         each
         for each in distribution.files or ()
-        if each.name == FILE_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
+        if each.name == MANIFEST_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
     ]
     if len(found) > 1:
         raise PluginLoadError(
-            f"{distribution.metadata['Name']} has {len(found)} files {FILE_NAME} beside its metadata",
-            hint=f"put each {FILE_NAME} into the package that it speaks for",
+            f"{distribution.metadata['Name']} has {len(found)} files {MANIFEST_NAME} beside its metadata",
+            hint=f"put each {MANIFEST_NAME} into the package that it speaks for",
         )
     for each in found:
         yield Path(str(distribution.locate_file(each)))
