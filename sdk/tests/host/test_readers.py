@@ -292,6 +292,10 @@ FAILING = """
     class Denied(AuthenticationError):
         pass
 
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("no text")
+
     def fails(name):
         if name == "exit":
             sys.exit(3)
@@ -304,6 +308,8 @@ FAILING = """
             "stop": StopIteration(),
             "closed": GeneratorExit(),
             "eof": EOFError("short"),
+            "mute": Mute(),
+            "careless": DataError(Mute(), details={"a": Mute(), "b": {1: {2}}}, retry_after_s="soon"),
             "pipe": BrokenPipeError("theirs"),
         }[name]
 
@@ -343,6 +349,8 @@ FAILING = """
         ("own", PluginExecutionError, r"Failing\.{} failed: Own: o"),
         ("closed", PluginExecutionError, r"Failing\.{} failed: GeneratorExit"),
         ("eof", PluginExecutionError, r"Failing\.{} failed: EOFError: short"),
+        ("mute", PluginExecutionError, "ValueError: no text"),
+        ("careless", DataError, r"\(Mute, whose text cannot be had: ValueError\)"),
         ("denied", AuthenticationError, "no"),
         ("late", DativoTimeoutError, r"Failing\.{} failed: TimeoutError: slow"),
         ("pipe", DativoError, r"Failing\.{} failed: BrokenPipeError: theirs"),
