@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +30,12 @@ class Hosting:
     Attributes:
         run_id: The run, where there is one.
         records: One for each end that was opened and is a plugin, in that order.
+        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
     """
 
     run_id: str | None = None
     records: list[PluginRecord] = field(default_factory=list)
+    while_waiting: Callable[[], None] = lambda: None
 
     @contextmanager
     def admitted(
