@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job import model as job_model
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import End
-from dativo_ingest.plugin_process.starting import Hosted
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
@@ -43,6 +40,10 @@ from dativo_plugin_sdk.migrations import config_for
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
 from dativo_plugin_sdk.versions import check_pin
+
+if TYPE_CHECKING:
+    from dativo_ingest.plugin_process.records import End
+    from dativo_ingest.plugin_process.starting import Hosted
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,11 @@ def _admitted(
 ) -> Iterator[Hosted | None]:
     """Decide how a plugin is run, and note what it does; None for a connector of our own."""
     plugin = connector.plugin
-    if not isinstance(plugin, FoundPlugin):
+    if isinstance(plugin, type):
         yield None
         return
+    from dativo_ingest.plugin_process.starting import Hosted  # noqa: PLC0415  built-in connectors do without it
+
     hosting = hosting or Hosting()
     with hosting.admitted(loaded, end, plugin, config) as record:
         written = loaded.job.source if end == "source" else loaded.job.target
