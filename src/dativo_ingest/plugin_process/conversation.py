@@ -444,7 +444,8 @@ class Conversation:
 
     def _fail(self, error: PluginError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
-        self.killed = self.killed or (error.error_code if self.session.wait(0) is None else None)
+        ended_by_us = self.session.failure or (error if self.session.wait(0) is None else None)
+        self.killed = self.killed or (ended_by_us.error_code if ended_by_us is not None else None)
         self.session.kill(error)
         self.close()
         first = self.session.failure or error
@@ -496,7 +497,7 @@ class Conversation:
         elif what == "shutdown":
             seconds, knob = self._spec.stop_s, None
         else:
-            seconds, knob = self._seconds(within), f"deadlines.{within} in its manifest allows more"
+            seconds, knob = self._seconds(within), self._spec.way_out(f"deadlines.{within}")
         said = "said nothing" if within == "idle" and knob else "did not answer"
         return PluginExecutionError(
             f"the plugin {self._spec.plugin} {said} for {seconds:g} s during {what}, and was ended",

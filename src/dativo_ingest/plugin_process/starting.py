@@ -187,6 +187,7 @@ class Starter:
                 self.hosted.record.grant,
                 cancel_s=self.hosted.cancel_s,
                 stop_s=self.hosted.stop_s,
+                manifest=self.plugin.manifest_place,
             ),
             run_id=self.hosted.run_id,
             while_waiting=self.hosted.while_waiting,
