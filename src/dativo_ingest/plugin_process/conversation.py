@@ -40,9 +40,8 @@ from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, 
 from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR, breach
 from dativo_plugin_sdk.protocol.error_messages import error_from_json, error_to_json
 from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, count, flag, items, json_object, maybe, text
+from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
-PROTOCOLS: Final = (1,)
-"""The versions of the protocol that this engine speaks."""
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
 
 Within: TypeAlias = Literal["start", "check", "discover", "idle"]
@@ -518,20 +517,14 @@ class Conversation:
 
     def _agreed(self, said: Mapping[str, Any]) -> Hello:
         """Choose the newest version of the protocol that both speak; a plugin that speaks none is told, and refused."""
-        both = set(PROTOCOLS) & set(said["protocol"])
         sdk, language = (None if said.get(key) is None else self._short(said[key]) for key in ("sdk", "language"))
-        if both:
-            return Hello(max(both), sdk, language)
-        theirs = ", ".join(map(str, said["protocol"])) or "none"
-        ours = ", ".join(map(str, PROTOCOLS))
-        error = PluginVersionError(
-            f"the plugin {self._spec.plugin} speaks protocol {theirs} (SDK {sdk or 'none'}), this engine speaks {ours} "
-            f"(SDK {dativo_plugin_sdk.__version__})",
-            details={"protocol": said["protocol"], "engine_protocol": list(PROTOCOLS), "sdk": sdk},
-            hint="install a release of the plugin, or of the engine, that speaks the other's",
-        )
-        self._wired.say({"type": "reject", "error": error_to_json(error)})
-        raise error
+        try:
+            engine = dativo_plugin_sdk.__version__
+            protocol = negotiate(said["protocol"], PROTOCOLS, where=self._spec.plugin, sdk=sdk, engine=engine)
+        except PluginVersionError as error:
+            self._wired.say({"type": "reject", "error": error_to_json(error)})
+            raise
+        return Hello(protocol, sdk, language)
 
     @staticmethod
     def _short(value: str) -> str:
