@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Generator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VERDICT: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 """What became of a check, once it has been made."""
 _PROPERTY = "dativo.check"
+_ORDER = "order"
 
 pytest.register_assert_rewrite(
     "dativo_plugin_sdk.testing.reader_suite",
@@ -75,9 +77,10 @@ def pytest_runtest_makereport(
         if verdict.reason is not None:
             report.longrepr = f"{name}: {verdict.reason}"
     found = {
+        "suite": suite.__name__,
         "connector": suite.connector or getattr(suite.plugin, "__name__", str(suite.plugin)),
         "kind": suite.kind,
-        "version": str(getattr(suite.plugin, "__version__", "")),
+        "version": suite.version or str(getattr(suite.plugin, "__version__", "")),
         "check": name,
         "title": _title(item),
         "outcome": verdict.outcome,
@@ -87,6 +90,7 @@ def pytest_runtest_makereport(
         "duration_s": round(call.duration, 3),
     }
     item.stash[VERDICT] = found
+    found = {**found, _ORDER: item.function.__code__.co_firstlineno}  # type: ignore[attr-defined]  # a function's item
     report.user_properties.append((_PROPERTY, found))
     return report
 
@@ -123,7 +127,11 @@ class _Collector:
     def pytest_sessionfinish(self) -> None:
         """Write what was found."""
         if self._path is not None:
-            found = sorted(self._found, key=lambda each: (each["kind"], each["connector"], each["check"]))
+            order = itemgetter("kind", "connector", "suite", _ORDER)
+            found = [
+                {key: value for key, value in each.items() if key != _ORDER}
+                for each in sorted(self._found, key=lambda each: (order(each), each["check"]))
+            ]
             Path(self._path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
