@@ -55,7 +55,7 @@ def made_writer(
 ) -> StreamWriter:
     """Make the writer; whoever asks for it closes it."""
     made = hook.pytest_dativo_writer(plugin=plugin, config=config, states=states, output_base=output_base)
-    writer: StreamWriter = made or _writer_here(plugin, config, states, output_base)
+    writer: StreamWriter = made or writer_here(plugin, config, states, output_base)
     return writer
 
 
@@ -67,7 +67,8 @@ def _reader_here(plugin: Plugin, config: SourceConfig) -> StreamReader:
     raise TypeError(f"plugin = {plugin!r} is no class of a reader; names are for the engine: dativo plugin test")
 
 
-def _writer_here(plugin: Plugin, config: TargetConfig, states: MemoryStates, output_base: str) -> StreamWriter:
+def writer_here(plugin: Plugin, config: TargetConfig, states: MemoryStates, output_base: str) -> StreamWriter:
+    """Make the writer in this process."""
     if isinstance(plugin, type) and issubclass(plugin, StreamWriter):
         return plugin(config)
     if isinstance(plugin, type) and issubclass(plugin, BaseWriter):

@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dativo", "conformance of Dativo plugins")
     group.addoption("--dativo-json", metavar="PATH", help="write what became of each check of a suite as JSON")
     group.addoption("--dativo-only", action="store_true", help="run the checks of suites, and no other test")
+    group.addoption("--dativo-check", action="append", metavar="NAME", help="of the checks run this one, or several")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,10 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is no check, where that is asked for."""
-    if config.getoption("--dativo-only"):
-        others = [item for item in items if _name_of(item) is None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+    wanted = config.getoption("--dativo-check")
+    if not wanted and not config.getoption("--dativo-only"):
+        return
+    names = {item: _name_of(item) for item in items}
+    others = {
+        item
+        for item, name in names.items()
+        if name is None or (wanted and not {name, name.partition("[")[0]} & set(wanted))
+    }
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,6 +37,7 @@ from dativo_plugin_sdk.testing.ends import (
     is_not_implemented,
     made_writer,
     walk,
+    writer_here,
 )
 from dativo_plugin_sdk.testing.gaps import Gap, NotApplicableError, NotDeclaredError, check
 from dativo_plugin_sdk.testing.reading import row_text
@@ -76,7 +77,10 @@ class Target:
         """Make a writer, which is closed with the test."""
         config = self.case.config(connection, credentials)
         base = self.case.output_base or str(config.connection.get("path", ""))
-        made = made_writer(plugin or self.plugin, config, self.states, base, self.hook)
+        if plugin is not None:  # a class of the suite's own, which nobody else can find
+            made = writer_here(plugin, config, self.states, base)
+        else:
+            made = made_writer(self.plugin, config, self.states, base, self.hook)
         self._writers.append(made)
         return made
 
