@@ -18,6 +18,8 @@ from dativo_plugin_sdk import BaseReader
 class Silent(BaseReader):
     """Reads two rows."""
 
+    __version__ = "1.0.0"
+
     def extract(self, state_manager=None):
         yield [{"id": 1}, {"id": 2}]
 '''
@@ -79,7 +81,7 @@ def test_a_new_project_passes(tmp_path: Path, name: str, kind: str, options: lis
 
 
 def test_checks_that_fail_are_told_with_what_to_do(silent: Path) -> None:
-    done = told_of(silent)
+    done = told_of(f"{silent}:Silent")
 
     assert done.exit_code == 70
     assert "Reader Silent 1.0.0\n" in done.stdout

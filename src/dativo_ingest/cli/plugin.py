@@ -12,6 +12,15 @@ from dativo_ingest.cli.commands import Command, Group
 from dativo_ingest.cli.options import talk_options
 
 
+def _path(_context: click.Context, _argument: click.Parameter, value: str) -> Path:
+    """Take a path, or a plugin as a job names it: ``path/to/file.py:Class``."""
+    file, separator, _ = value.rpartition(":")
+    path = Path(file if separator and file.endswith(".py") else value)
+    if not path.exists():
+        raise click.BadParameter(f"{path} does not exist.")
+    return path
+
+
 @click.group(
     cls=Group,
     short_help="Start a plugin, and prove it.",
@@ -54,7 +63,7 @@ def new(*, name: str, kind: Any, folder: str) -> int:
     short_help="Check that a plugin keeps its promises.",
     examples=["dativo plugin test my-shop", "dativo plugin test plugins/shop.py --check resume --in-process"],
 )
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", callback=_path)
 @click.option("--check", "only", multiple=True, metavar="NAME", help="Make this check alone; may be repeated.")
 @click.option("--in-process", is_flag=True, help="Run the plugin in the tests' own process, without the engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
