@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_ingest.databases.arrow import pc
 from dativo_ingest.mysql.names import literal, quoted
-from dativo_ingest.sources.mysql.arrow import pc
 from dativo_ingest.sources.mysql.relations import Column
 from dativo_ingest.sources.mysql.selection import Selection
 from dativo_plugin_sdk import DataError, InvalidConfigError, StreamSpec

@@ -17,9 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.databases.misfits import apart
 from dativo_ingest.sources.postgres.array_texts import split_arrays
-from dativo_ingest.sources.postgres.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.sources.postgres.far_dates import far_dates, far_moments
 from dativo_ingest.sources.postgres.large_cells import large_bytes, large_text, without_large_cells
 from dativo_ingest.sources.postgres.native_types import NativeType

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_ingest.databases.arrow import pc
 from dativo_ingest.databases.uuids import earlier
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session
-from dativo_ingest.sources.postgres.arrow import pc
 from dativo_ingest.sources.postgres.relations import Column
 from dativo_ingest.sources.postgres.selection import Selection, literal
 from dativo_plugin_sdk import InvalidConfigError, StreamSpec
