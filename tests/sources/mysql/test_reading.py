@@ -11,9 +11,10 @@ import pyarrow as pa
 import pymysql
 import pytest
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql import key_ranges, reading
-from dativo_ingest.sources.mysql.result_stream import StoppedError, streamed
+from dativo_ingest.sources.mysql.result_stream import streamed
 from dativo_plugin_sdk import (
     DatabaseLockError,
     DataNotFoundError,

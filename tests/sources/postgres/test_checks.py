@@ -13,6 +13,7 @@ from postgres_service import running
 from tls_front import tls_front
 
 from dativo_ingest.postgres.connection import parse_access
+from dativo_ingest.postgres.way_in import way_in
 from dativo_ingest.sources.postgres.checks import Checks
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.selection import selection_of
@@ -27,7 +28,8 @@ def checks(connection, credentials, streams, **options):
     def selected(session, stream):
         return selection_of(session, stream, PostgresSourceOptions(**options))
 
-    made = Checks(parse_access(connection, credentials, end="source"), streams, selected)
+    access = parse_access(connection, credentials, end="source")
+    made = Checks(way_in(access, Checks.failures), streams, selected)
     try:
         yield made.steps()
     finally:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.sources.postgres import ranges, reading
-from dativo_ingest.sources.postgres.copy_stream import StoppedError, carries_plain_bytes, copied
+from dativo_ingest.sources.postgres.copy_stream import carries_plain_bytes, copied
 from dativo_ingest.sources.postgres.page_ranges import conditions, cuts
 from dativo_plugin_sdk import (
     DatabaseLockError,
