@@ -5,16 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from dativo_ingest.databases.cursors import require_known
 from dativo_ingest.databases.failures import DatabaseFailures
-from dativo_ingest.databases.following import UpperBound, open_transactions
-from dativo_ingest.databases.selection import DatabaseSelection
-from dativo_ingest.databases.way_in import SessionT, WayIn, passed
+from dativo_ingest.databases.following import SelectionT, SessionT, UpperBound, open_transactions
+from dativo_ingest.databases.way_in import WayIn, passed
 from dativo_plugin_sdk import Check, ConnectionTestResult, StreamSpec, TimeoutError
-
-SelectionT = TypeVar("SelectionT", bound=DatabaseSelection[Any, Any])
 
 READ_TIMEOUT_S = 30
 LOCK_TIMEOUT_S = 5

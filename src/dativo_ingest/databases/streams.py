@@ -6,14 +6,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
 
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.databases.failures import DatabaseFailures
-from dativo_ingest.databases.following import FollowedCursor, Following
-from dativo_ingest.databases.selection import DatabaseSelection, RelationT
+from dativo_ingest.databases.following import FollowedCursor, Following, SelectionT, SessionT
+from dativo_ingest.databases.selection import RelationT
 from dativo_ingest.databases.settling import Waiting
 from dativo_plugin_sdk import (
     DataValidationError,
@@ -26,9 +26,6 @@ from dativo_plugin_sdk import (
     StreamSpec,
     Warned,
 )
-
-SessionT = TypeVar("SessionT")
-SelectionT = TypeVar("SelectionT", bound=DatabaseSelection[Any, Any])
 
 
 class StreamOptions(Protocol):
@@ -227,10 +224,12 @@ class DatabaseStreams(ABC, Generic[SessionT, RelationT, SelectionT]):
         """Close the session."""
 
     @abstractmethod
-    def _discover(self, session: SessionT, pattern: str | None) -> DiscoveryResult: ...
+    def _discover(self, session: SessionT, pattern: str | None) -> DiscoveryResult:
+        """List the tables and views that the user may read, as discover tells of them."""
 
     @abstractmethod
-    def _names(self, session: SessionT) -> list[str]: ...
+    def _names(self, session: SessionT) -> list[str]:
+        """Name the tables and views that the user may read."""
 
     @abstractmethod
     def _find(self, session: SessionT, names: Sequence[str]) -> Mapping[str, RelationT]:
@@ -241,21 +240,26 @@ class DatabaseStreams(ABC, Generic[SessionT, RelationT, SelectionT]):
         """Say what reading leaves out without an error."""
 
     @abstractmethod
-    def _identify(self, session: SessionT) -> str: ...
+    def _identify(self, session: SessionT) -> str:
+        """Tell the server and the database from all others."""
 
     @abstractmethod
-    def _options(self, stream: StreamSpec) -> StreamOptions: ...
+    def _options(self, stream: StreamSpec) -> StreamOptions:
+        """Merge what the source and a stream say; the stream goes first."""
 
     @abstractmethod
     def _select(self, session: SessionT, stream: StreamSpec, known: RelationT | None) -> SelectionT:
         """Find what a stream selects; ``known`` is what its name means, where that has been found already."""
 
     @abstractmethod
-    def _followed(self, session: SessionT, stream: StreamSpec, selection: SelectionT) -> FollowedCursor: ...
+    def _followed(
+        self, session: SessionT, stream: StreamSpec, selection: SelectionT
+    ) -> FollowedCursor[Any, Any, Any]: ...
 
     @abstractmethod
     def _range(self, stream: StreamSpec, selection: SelectionT) -> Sequence[str]:
         """Ask for the range of the cursor that a run is limited to."""
 
     @abstractmethod
-    def _reading(self, stream: StreamSpec, selection: SelectionT) -> StreamReading: ...
+    def _reading(self, stream: StreamSpec, selection: SelectionT) -> StreamReading:
+        """Prepare to read what is selected."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dativo_ingest.databases.following import FollowedCursor
 from dativo_ingest.databases.streams import DatabaseStreams
 from dativo_ingest.mysql.connection import Parameters
 from dativo_ingest.mysql.sessions import Session, ask, let_go, set_variables, value
@@ -71,10 +70,10 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
     def _select(self, session: Session, stream: StreamSpec, known: Relation | None) -> Selection:
         return selection_of(session, stream, self._options(stream), known)
 
-    def _followed(self, session: Session, stream: StreamSpec, selection: Selection) -> FollowedCursor:
+    def _followed(self, session: Session, stream: StreamSpec, selection: Selection) -> MysqlCursor:
         options = self._options(stream)
         set_variables(session, limits(options))
-        return MysqlCursor(session, stream, selection.followed(stream), selection, options)
+        return MysqlCursor(session, stream, selection, options)
 
     def _range(self, stream: StreamSpec, selection: Selection) -> Sequence[str]:
         return range_conditions(stream, selection.followed(stream))

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 
 from dativo_ingest.databases.cursor_state import CursorState
-from dativo_ingest.databases.following import FollowedCursor
 from dativo_ingest.databases.streams import DatabaseStreams, News
 from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
@@ -92,8 +91,8 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
         with FAILURES.translated(stream.name):
             return FollowingIds(self._session(), stream, selection, state, self.fingerprint())
 
-    def _followed(self, session: Session, stream: StreamSpec, selection: Selection) -> FollowedCursor:
-        return PostgresCursor(session, stream, selection.followed(stream), selection, self._options(stream))
+    def _followed(self, session: Session, stream: StreamSpec, selection: Selection) -> PostgresCursor:
+        return PostgresCursor(session, stream, selection, self._options(stream))
 
     def _range(self, stream: StreamSpec, selection: Selection) -> Sequence[str]:
         return range_conditions(stream, selection.followed(stream))
