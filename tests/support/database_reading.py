@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -44,6 +47,29 @@ def read_with(
                 found.state = message.state
             assert not isinstance(message, Rejected)
     return found
+
+
+def closed_while_asking(reader: DatabaseReader, stream: StreamSpec, is_asked: Callable[[], bool]) -> BaseException:
+    """Close a reader in the midst of a query that goes on for long, and give what its reading ends with."""
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            list(reader.read(stream, reader.partitions(stream, None)[0], None))
+        except BaseException as error:  # noqa: BLE001  it is what the test looks at
+            ended.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    until_s = time.monotonic() + 60
+    while not is_asked():
+        assert thread.is_alive()
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    reader.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    return ended[0]
 
 
 @dataclass

@@ -13,9 +13,6 @@ from dativo_ingest.databases.following import SelectionT, SessionT, UpperBound, 
 from dativo_ingest.databases.way_in import WayIn, passed
 from dativo_plugin_sdk import Check, ConnectionTestResult, StreamSpec, TimeoutError
 
-READ_TIMEOUT_S = 30
-LOCK_TIMEOUT_S = 5
-
 
 class DatabaseChecks(ABC, Generic[SessionT, SelectionT]):
     """The steps of one check; the session that one of them opens serves those after it.
@@ -27,9 +24,13 @@ class DatabaseChecks(ABC, Generic[SessionT, SelectionT]):
 
     Attributes:
         failures: What the source makes of errors.
+        read_timeout_s: How long the first row may take.
+        lock_timeout_s: How long to wait for those who hold the table.
     """
 
     failures: DatabaseFailures[Any]
+    read_timeout_s: float = 30
+    lock_timeout_s: float = 5
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class DatabaseChecks(ABC, Generic[SessionT, SelectionT]):
             with self.failures.translated(stream.name):
                 count = self._count(session, f"{select} LIMIT 1")
         except TimeoutError:
-            return passed(f"no row came within {READ_TIMEOUT_S} s, which a large view may need", warning=True)
+            return passed(f"no row came within {self.read_timeout_s:g} s, which a large view may need", warning=True)
         return passed("one row was read" if count else "there are no rows")
 
     def _open_transactions(self, session: SessionT) -> ConnectionTestResult:
@@ -122,7 +123,7 @@ class DatabaseChecks(ABC, Generic[SessionT, SelectionT]):
 
     @abstractmethod
     def _count(self, session: SessionT, statement: str) -> int:
-        """Run a query and give the number of its rows; it may take `READ_TIMEOUT_S`, and wait `LOCK_TIMEOUT_S`."""
+        """Run a query and give the number of its rows; for as long as it may take."""
 
     @abstractmethod
     def _upper_bound(self, session: SessionT) -> UpperBound:

@@ -204,7 +204,7 @@ def test_a_query_is_tried_and_its_mistakes_are_told(shop):
 
 
 def test_a_table_that_others_hold_is_told(shop, monkeypatch):
-    monkeypatch.setattr("dativo_ingest.sources.postgres.checks._LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Checks, "lock_timeout_s", 0.1)
     with shop.connect(autocommit=False) as other:
         other.execute("LOCK TABLE checked.orders")
         step, error = failed(walk(shop.connection, shop.credentials))
@@ -214,7 +214,7 @@ def test_a_table_that_others_hold_is_told(shop, monkeypatch):
 
 
 def test_a_view_that_takes_long_is_a_warning(shop, monkeypatch):
-    monkeypatch.setattr("dativo_ingest.sources.postgres.checks._READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Checks, "read_timeout_s", 0.1)
     shop.ask("CREATE VIEW checked.slow AS SELECT pg_sleep(60)::text AS slept")
 
     found = walk(shop.connection, shop.credentials, [StreamSpec(name="checked.slow"), ORDERS])

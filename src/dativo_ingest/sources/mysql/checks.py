@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from dativo_ingest.databases.checks import LOCK_TIMEOUT_S, READ_TIMEOUT_S, DatabaseChecks
+from dativo_ingest.databases.checks import DatabaseChecks
 from dativo_ingest.databases.following import UpperBound
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.mysql.names import account
 from dativo_ingest.mysql.sessions import Session, ask, run, set_variables, value
 from dativo_ingest.sources.mysql.discovery import doubts, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
+from dativo_ingest.sources.mysql.options import MysqlSourceOptions
+from dativo_ingest.sources.mysql.reading import limits
 from dativo_ingest.sources.mysql.relations import Relation
 from dativo_ingest.sources.mysql.selection import Selection
 from dativo_ingest.sources.mysql.watermark import upper_bound
 from dativo_plugin_sdk import ConnectionTestResult, InsufficientPermissionsError
-
-_LIMITS: dict[str, str | float] = {
-    "lock_wait_timeout": LOCK_TIMEOUT_S,
-    "max_statement_time": READ_TIMEOUT_S,  # MariaDB
-    "max_execution_time": READ_TIMEOUT_S * 1000,  # MySQL
-}
 
 _FACTS = "SELECT DATABASE(), @@character_set_database, @@GLOBAL.read_only"
 
@@ -32,7 +28,8 @@ class Checks(DatabaseChecks[Session, Selection]):
     failures = FAILURES
 
     def _database(self, session: Session) -> ConnectionTestResult:
-        set_variables(session, _LIMITS)
+        options = MysqlSourceOptions(lock_timeout_s=self.lock_timeout_s, statement_timeout_s=self.read_timeout_s)
+        set_variables(session, limits(options))
         ((database, encoding, read_only),) = ask(session, _FACTS)
         where = f"database {database}" if database else "all databases"
         return passed(

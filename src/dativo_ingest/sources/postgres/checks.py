@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from psycopg import pq
 
-from dativo_ingest.databases.checks import LOCK_TIMEOUT_S, READ_TIMEOUT_S, DatabaseChecks
+from dativo_ingest.databases.checks import DatabaseChecks
 from dativo_ingest.databases.following import UpperBound
 from dativo_ingest.databases.way_in import passed
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
@@ -63,8 +63,8 @@ class Checks(DatabaseChecks[Session, Selection]):
 
     def _count(self, session: Session, statement: str) -> int:
         try:
-            begin(session, lock_timeout_s=LOCK_TIMEOUT_S, mode="READ ONLY")
-            run(session, f"SET LOCAL statement_timeout = {READ_TIMEOUT_S * 1000}")
+            begin(session, lock_timeout_s=self.lock_timeout_s, mode="READ ONLY")
+            run(session, f"SET LOCAL statement_timeout = {round(self.read_timeout_s * 1000)}")
             return run(session, statement)
         finally:
             if session.info.transaction_status not in {pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN}:
