@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -39,9 +40,8 @@ from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, 
 from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR, breach
 from dativo_plugin_sdk.protocol.error_messages import error_from_json, error_to_json
 from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, count, flag, items, json_object, maybe, text
+from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
-PROTOCOLS: Final = (1,)
-"""The versions of the protocol that this engine speaks."""
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
 
 Within: TypeAlias = Literal["start", "check", "discover", "idle"]
@@ -87,9 +87,19 @@ class Conversation:
         spec: What to start. It starts at once; `greet` waits for it.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        on_end: Called once, when nothing of the process is left.
+        on_error: Given each error of the plugin's, or for what became of its process.
     """
 
-    def __init__(self, spec: RunSpec, *, run_id: str = "", while_waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        run_id: str = "",
+        while_waiting: Callable[[], None] = lambda: None,
+        on_end: Callable[[Conversation], None] = lambda _: None,
+        on_error: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
         self.session = Session(spec)
         self.hello: Hello | None = None
         self.killed: str | None = None
@@ -97,6 +107,9 @@ class Conversation:
         self._spec = spec
         self._run_id = run_id
         self._while_waiting = while_waiting
+        self._on_end: Callable[[Conversation], None] | None = on_end
+        self._on_error = on_error
+        self._closing = threading.Lock()
         self._wire: Wire | None = None
         self._receiver: ArrowReceiver | None = None
         self._sender: ArrowSender | None = None
@@ -267,12 +280,18 @@ class Conversation:
                     self.killed = self.killed or "stop"
             except DativoError as error:
                 self._warn(str(error))
+            except Exception:  # noqa: BLE001  of `while_waiting`: the process is ended already, and what is done is done
+                self.close()
         self.close()
 
     def close(self) -> None:
         """End the process if it is there, and wait until nothing of it is left; may be called twice, by any thread."""
         self._is_over = True
-        self.session.close()
+        with self._closing:
+            self.session.close()
+            on_end, self._on_end = self._on_end, None
+            if on_end is not None:
+                on_end(self)
 
     # -- one request
 
@@ -285,7 +304,8 @@ class Conversation:
         if self._error is not None:
             raise self._error
         if self._is_over or self._is_busy:
-            raise self._ended_error(method, None)
+            state = "has ended" if self._is_over else "is at work on something else"
+            raise PluginExecutionError(f"the process of the plugin {self._spec.plugin} {state}, {method} is not asked")
         self._last_id += 1
         self._is_busy = True
         try:
@@ -342,7 +362,9 @@ class Conversation:
             return message.get("value")
         with self._watched("idle", method):
             error, told = error_from_json(message.get("error"))
-        raise self._crossed(error, told)
+        crossed = self._crossed(error, told)
+        self._on_error(crossed)
+        raise crossed
 
     def _crossed(self, error: DativoError, told: str | None) -> DativoError:
         """Give an error of the plugin's as the engine may show it."""
@@ -367,12 +389,14 @@ class Conversation:
                         self._receiver.batch()
         except DativoError as error:
             self._warn(str(error))
+        except Exception:  # noqa: BLE001  what `while_waiting` raised has ended the process, and is known to who raised it
+            self.close()
 
     # -- what may come at any time
 
     def _take_aside(self, message: Event) -> bool:
         kind = message.get("event") if message.get("type") == "event" else None
-        if kind not in {"log", "metric"}:
+        if kind not in ("log", "metric"):  # no set: it may be unhashable
             return False
         if self.hello is None:
             raise breach("it spoke before it was welcomed")
@@ -415,20 +439,21 @@ class Conversation:
         except PluginError as error:
             self._fail(error)
         except BaseException:
-            self.session.kill()
-            self._is_over = True
+            self.kill()
             raise
 
     def _fail(self, error: PluginError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
-        self.killed = self.killed or (error.error_code if self.session.wait(0) is None else None)
+        ended_by_us = self.session.failure or (error if self.session.wait(0) is None else None)
+        self.killed = self.killed or (ended_by_us.error_code if ended_by_us is not None else None)
         self.session.kill(error)
-        self.session.close()
-        self._is_over = True
+        self.close()
         first = self.session.failure or error
         if first is not error:
             first.__cause__ = error
         first.details = {"plugin": self._spec.plugin, **first.details, "log": self.session.output.last_lines}
+        if self._error is None:
+            self._on_error(first)
         self._error = first
         raise first
 
@@ -472,7 +497,7 @@ class Conversation:
         elif what == "shutdown":
             seconds, knob = self._spec.stop_s, None
         else:
-            seconds, knob = self._seconds(within), f"deadlines.{within} in its manifest allows more"
+            seconds, knob = self._seconds(within), self._spec.way_out(f"deadlines.{within}")
         said = "said nothing" if within == "idle" and knob else "did not answer"
         return PluginExecutionError(
             f"the plugin {self._spec.plugin} {said} for {seconds:g} s during {what}, and was ended",
@@ -492,20 +517,14 @@ class Conversation:
 
     def _agreed(self, said: Mapping[str, Any]) -> Hello:
         """Choose the newest version of the protocol that both speak; a plugin that speaks none is told, and refused."""
-        both = set(PROTOCOLS) & set(said["protocol"])
         sdk, language = (None if said.get(key) is None else self._short(said[key]) for key in ("sdk", "language"))
-        if both:
-            return Hello(max(both), sdk, language)
-        theirs = ", ".join(map(str, said["protocol"])) or "none"
-        ours = ", ".join(map(str, PROTOCOLS))
-        error = PluginVersionError(
-            f"the plugin {self._spec.plugin} speaks protocol {theirs} (SDK {sdk or 'none'}), this engine speaks {ours} "
-            f"(SDK {dativo_plugin_sdk.__version__})",
-            details={"protocol": said["protocol"], "engine_protocol": list(PROTOCOLS), "sdk": sdk},
-            hint="install a release of the plugin, or of the engine, that speaks the other's",
-        )
-        self._wired.say({"type": "reject", "error": error_to_json(error)})
-        raise error
+        try:
+            engine = dativo_plugin_sdk.__version__
+            protocol = negotiate(said["protocol"], PROTOCOLS, where=self._spec.plugin, sdk=sdk, engine=engine)
+        except PluginVersionError as error:
+            self._wired.say({"type": "reject", "error": error_to_json(error)})
+            raise
+        return Hello(protocol, sdk, language)
 
     @staticmethod
     def _short(value: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
+from dativo_ingest.job import model as job_model
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
@@ -30,9 +29,21 @@ from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.errors import (
+    DativoError,
+    InvalidConfigError,
+    PluginExecutionError,
+    PluginVersionError,
+    wrap_exception,
+)
+from dativo_plugin_sdk.migrations import config_for
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
+from dativo_plugin_sdk.versions import check_pin
+
+if TYPE_CHECKING:
+    from dativo_ingest.plugin_process.records import End
+    from dativo_ingest.plugin_process.starting import Hosted
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Target:
 def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Source]:
     """Make the reader, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "reader", job.source.connector, mode)
+    connector = _find(loaded, "reader", job.source, mode)
     config = SourceConfig(
         type=job.source.connector,
         connection=job.source.connection,
@@ -64,9 +75,11 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
         engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
-    with _foreign_output(connector), _admitted(hosting, loaded, "source", connector, config):
+    with _admitted(hosting, loaded, "source", connector, config) as hosted:
         with _explained(loaded, "source", connector):
-            reader = make_reader(connector, config)
+            if isinstance(connector.plugin, type):
+                config = config_for(connector.plugin, config, job.source.config_version)
+            reader = make_reader(connector, config, hosted)
         try:
             yield Source(connector, reader)
         finally:
@@ -77,7 +90,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
 def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Target]:
     """Make the writer, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "writer", job.target.connector, mode)
+    connector = _find(loaded, "writer", job.target, mode)
     config = TargetConfig(
         type=job.target.connector,
         connection=job.target.connection,
@@ -87,9 +100,11 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config):
+    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config) as hosted:
         with _explained(loaded, "target", connector):
-            writer = make_writer(connector, config, states=states, output_base=output_base)
+            if isinstance(connector.plugin, type):
+                config = config_for(connector.plugin, config, job.target.config_version)
+            writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
         try:
             yield Target(connector, writer)
         finally:
@@ -186,27 +201,51 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
 @contextmanager
 def _admitted(
     hosting: Hosting | None, loaded: LoadedJob, end: End, connector: Connector, config: SourceConfig | TargetConfig
-) -> Iterator[PluginRecord | None]:
-    """Decide what a plugin may do, and note what it does; None for a connector of our own."""
-    plugin: object = connector.plugin
-    if not isinstance(plugin, FoundPlugin):
+) -> Iterator[Hosted | None]:
+    """Decide how a plugin is run, and note what it does; None for a connector of our own."""
+    plugin = connector.plugin
+    if isinstance(plugin, type):
         yield None
         return
-    with (hosting or Hosting()).admitted(loaded, end, plugin, config) as record:
-        yield record
+    from dativo_ingest.plugin_process.starting import Hosted  # noqa: PLC0415  built-in connectors do without it
+
+    hosting = hosting or Hosting()
+    with hosting.admitted(loaded, end, plugin, config) as record:
+        written = loaded.job.source if end == "source" else loaded.job.target
+        yield Hosted(
+            record,
+            hosting.run_id or "",
+            hosting.while_waiting,
+            lambda error: _with_place(loaded, end, error),
+            written.version,
+            written.config_version,
+        )
 
 
 def _foreign_output(connector: Connector) -> AbstractContextManager[None]:
     return nullcontext() if connector.built_in else plugin_output_to_stderr()
 
 
-def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
+def _find(loaded: LoadedJob, kind: Kind, written: job_model.Source | job_model.Target, mode: Mode) -> Connector:
+    """Find a connector, of a version that the job may run with as far as that is certain before it runs."""
     end = "source" if kind == "reader" else "target"
     try:
-        return find(kind, name, mode=mode)
+        connector = find(kind, written.connector, mode=mode)
     except DativoError as error:
         error.message = f"{loaded.locate((end, 'connector'))} {end}.connector: {error.message}"
         raise
+    if isinstance(connector.plugin, type) or connector.plugin.version_is_certain:
+        try:
+            check_pin(connector.version, written.version, where=connector.name, key=f"{end}.version")
+        except PluginVersionError as error:
+            error.message = f"{loaded.locate((end, 'version'))} {error.message}"
+            raise
+    return connector
+
+
+def _with_place(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:
+    place = str(error.details.get("where", end)).split(".")
+    return loaded.explain(error, tuple(place))
 
 
 @contextmanager
@@ -215,8 +254,7 @@ def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[No
     try:
         yield
     except InvalidConfigError as error:
-        place = str(error.details.get("where", end)).split(".")
-        raise loaded.explain(error, tuple(place)) from error
+        raise _with_place(loaded, end, error) from error
     except DativoError:
         raise
     except Exception as error:
