@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -65,3 +66,12 @@ def mariadb() -> Iterator[MariaDB]:
     """Give this test worker's own MariaDB server, started by the first test that asks for it."""
     with running_mariadb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Any]:
+    """Give this test worker's own process to fork runs from, a `crash_runs.Zygote`."""
+    from crash_runs import hatched
+
+    with hatched() as process:
+        yield process

@@ -55,6 +55,28 @@ class Zygote:
         answer: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
         return answer
 
+    def run(self, config: Path, *, kill_after_s: float | None = None) -> tuple[int, float]:
+        """Run any job as it is, killed after a time; give its exit code and how many seconds it took."""
+        (config.parent / "tmp").mkdir(exist_ok=True)
+        order = {
+            "config": str(config),
+            "small": False,
+            "seams": [],
+            "events": [],
+            "at": None,
+            "how": "kill",
+            "kill_after_s": kill_after_s,
+            "log": str(config.with_suffix(".log")),
+            "tmp": str(config.parent / "tmp"),
+            "together": 1,
+            "meeting": "",
+            "meet_at": "",
+            "meet_before": False,
+        }
+        (answer,) = self.scene([order])
+        assert not answer["hung"], f"a run hung: {order}"
+        return int(answer["code"]), float(answer["seconds"])
+
 
 @contextmanager
 def hatched() -> Iterator[Zygote]:
@@ -210,6 +232,7 @@ class Scene:
         orders = [
             {
                 "config": str(self._config(self.folder / f"copy-{index}" if apart else self.folder)),
+                "small": True,
                 "seams": self.place.seams,
                 "events": list(self.place.events),
                 "at": at if index == 0 else None,
