@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dativo_plugin_sdk.asset import (
+        AssetDefinition as AssetDefinition,
+    )
     from dativo_plugin_sdk.batches import (
         infer_schema as infer_schema,
         to_batches as to_batches,
@@ -81,7 +84,6 @@ if TYPE_CHECKING:
         SimpleReader as SimpleReader,
     )
     from dativo_plugin_sdk.simple_writer import (
-        AssetDefinition as AssetDefinition,
         SimpleWriter as SimpleWriter,
         StateStore as StateStore,
     )
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "asset": ("AssetDefinition",),
     "batches": (
         "infer_schema",
         "to_batches",
@@ -196,7 +199,6 @@ _MODULES = {
     ),
     "simple_reader": ("SimpleReader",),
     "simple_writer": (
-        "AssetDefinition",
         "SimpleWriter",
         "StateStore",
     ),

@@ -10,19 +10,18 @@ from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.results import ConnectionTestResult, DiscoveryResult
 from dativo_plugin_sdk.state import IncrementalStateManager
+from dativo_plugin_sdk.versioned import VersionedReader
 
 NOT_IMPLEMENTED = {"implemented": False}
 """The details by which the engine tells a default from an answer."""
 
 
-class BaseReader(ABC):
+class BaseReader(VersionedReader, ABC):
     """A reader of one source; ``extract`` is all it must have.
 
     ``__version__`` is the plugin's own (PEP 440); ``requires_sdk`` may name the SDK versions it works with.
     """
 
-    __version__: str = "1.0.0"
-    requires_sdk: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, source_config: SourceConfig) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from os import PathLike
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import pyarrow as pa
 
-from dativo_plugin_sdk.capabilities import Capability
-from dativo_plugin_sdk.column_types import type_name
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import (
     CommitStateUnknownError,
@@ -20,7 +18,7 @@ from dativo_plugin_sdk.errors import (
     InvalidConfigError,
     PluginExecutionError,
 )
-from dativo_plugin_sdk.plugin_calls import broke, call_plugin, is_list_of_dicts
+from dativo_plugin_sdk.plugin_files import FileMetadata, FilesPlugin, LocalPlugin, PluginFiles
 from dativo_plugin_sdk.results import Check, ConnectionTestResult
 from dativo_plugin_sdk.tables import (
     CommitRequest,
@@ -29,11 +27,8 @@ from dativo_plugin_sdk.tables import (
     StreamWriter,
     TableSpec,
     TableWriter,
-    WriteMode,
 )
 from dativo_plugin_sdk.writer import BaseWriter
-
-FileMetadata: TypeAlias = dict[str, Any]
 
 
 class StateStore(Protocol):
@@ -46,68 +41,29 @@ class StateStore(Protocol):
         """Replace the text, in one step, if ``expected_generation`` saves happened so far; say whether it was done."""
 
 
-@dataclass(frozen=True)
-class AssetDefinition:
-    """The table as a writer plugin sees it.
-
-    ``schema`` lists ``{"name", "type", "required"}`` of each column of ``arrow_schema``; ``run_id`` is unique per run
-    and sorts by time, so it may be part of a file's name.
-    """
-
-    name: str
-    schema: list[dict[str, Any]]
-    arrow_schema: pa.Schema
-    namespace: str | None = None
-    write: WriteMode = "append"
-    primary_key: tuple[str, ...] = ()
-    run_id: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, spec: TableSpec, arrow_schema: pa.Schema) -> AssetDefinition:
-        """Describe the table of ``spec`` with this schema."""
-        return cls(
-            name=spec.name,
-            schema=[
-                {"name": each.name, "type": type_name(each.type), "required": not each.nullable}
-                for each in arrow_schema
-            ],
-            arrow_schema=arrow_schema,
-            namespace=spec.namespace,
-            write=spec.write,
-            primary_key=spec.primary_key,
-            run_id=spec.run_id,
-            options=dict(spec.options),
-        )
-
-
-class SimpleWriter(StreamWriter):
-    """The engine's interface, spoken by a simple plugin.
+class FilesWriter(StreamWriter):
+    """The engine's interface, spoken by a simple plugin that runs anywhere.
 
     Args:
-        plugin: The plugin's class.
+        plugin: The plugin.
         config: The target, as the job has it.
         states: Where the state of each stream is kept.
-        output_base: The folder or URI that the plugin's files go under.
     """
 
-    def __init__(self, plugin: type[BaseWriter], config: TargetConfig, *, states: StateStore, output_base: str) -> None:
+    def __init__(self, plugin: FilesPlugin, config: TargetConfig, *, states: StateStore) -> None:
         super().__init__(config)
-        atomic = Capability.ATOMIC_COMMIT in plugin.capabilities
-        self.delivery = "exactly_once" if atomic else "at_least_once"  # type: ignore[misc]  # its plugin's promise
+        self.delivery = "exactly_once" if plugin.is_atomic else "at_least_once"  # type: ignore[misc]  # its plugin's promise
         self.write_modes = plugin.write_modes  # type: ignore[misc]  # what a simple writer can do is its plugin's
         self._plugin = plugin
         self._states = states
-        self._output_base = output_base
 
     def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
         """List the plugin's own check; without one it gives ``dativo_plugin_sdk.reader.NOT_IMPLEMENTED`` as details."""
         spec = tables[0] if tables else TableSpec(name="check", namespace=None, job="", stream="", run_id="")
 
         def check_connection() -> ConnectionTestResult:
-            return call_plugin(
-                f"{self._plugin.__name__}.check_connection", self._instance(spec, pa.schema([])).check_connection
-            )
+            with closing(self._plugin.files(spec, pa.schema([]))) as files:
+                return files.check_connection()
 
         return [Check("connection", check_connection)]
 
@@ -119,13 +75,27 @@ class SimpleWriter(StreamWriter):
         """
         if spec.write not in self.write_modes:
             raise InvalidConfigError(
-                f"{self._plugin.__name__} cannot {spec.write}; it can {', '.join(sorted(self.write_modes))}"
+                f"{self._plugin.name} cannot {spec.write}; it can {', '.join(sorted(self.write_modes))}"
             )
-        return _SimpleTable(self, spec, self._states)
+        return _SimpleTable(self._plugin, spec, self._states)
 
-    def _instance(self, spec: TableSpec, schema: pa.Schema) -> BaseWriter:
-        asset = AssetDefinition.of(spec, schema)
-        return call_plugin(f"{self._plugin.__name__}.__init__", self._plugin, asset, self.config, self._output_base)
+    def close(self) -> None:
+        """Let go of the plugin."""
+        self._plugin.close()
+
+
+class SimpleWriter(FilesWriter):
+    """The engine's interface, spoken by a simple plugin in this process.
+
+    Args:
+        plugin: The plugin's class.
+        config: The target, as the job has it.
+        states: Where the state of each stream is kept.
+        output_base: The folder or URI that the plugin's files go under.
+    """
+
+    def __init__(self, plugin: type[BaseWriter], config: TargetConfig, *, states: StateStore, output_base: str) -> None:
+        super().__init__(LocalPlugin(plugin, config, output_base), config, states=states)
 
 
 class _SimpleTable(TableWriter):
@@ -136,8 +106,8 @@ class _SimpleTable(TableWriter):
     between is finished, never repeated. Without it the files come first, and a kill in between repeats them.
     """
 
-    def __init__(self, writer: SimpleWriter, spec: TableSpec, states: StateStore) -> None:
-        self._writer = writer
+    def __init__(self, plugin: FilesPlugin, spec: TableSpec, states: StateStore) -> None:
+        self._plugin = plugin
         self._spec = spec
         self._states = states
         self._rows: _Files | None = None
@@ -167,13 +137,14 @@ class _SimpleTable(TableWriter):
         if before.committed.generation != request.expected_generation:
             raise self._fenced(before.committed, request)
         after = request.next_state(self._spec.run_id)
-        if self._writer.delivery == "exactly_once":
+        if self._plugin.is_atomic:
             self._commit_atomically(before, after, request)
         else:
             self._show()
             if not self._save(before, _Document(after)):
                 raise self._fenced(self._load().committed, request)
         rows = self._rows
+        self._close()
         return Receipt(
             commit_id=request.commit_id,
             generation=after.generation,
@@ -184,7 +155,13 @@ class _SimpleTable(TableWriter):
         )
 
     def abort(self) -> None:
+        self._close()
         self._rows = self._rejected = None
+
+    def _close(self) -> None:
+        for files in (self._rows, self._rejected):
+            if files is not None:
+                files.close()
 
     def _commit_atomically(self, before: _Document, after: CommittedState, request: CommitRequest) -> None:
         promised = _Document(
@@ -222,14 +199,14 @@ class _SimpleTable(TableWriter):
         beside = replace(self._spec, name=self._spec.quarantine_name, write="append", primary_key=())
         for spec, metadata in ((beside, found.rejected), (self._spec, found.rows)):
             if metadata is not None:
-                files = self._files(spec, pa.schema([]))
-                files.metadata = metadata
-                files.commit()
+                with closing(self._files(spec, pa.schema([]))) as files:
+                    files.metadata = metadata
+                    files.commit()
         self._save(found, _Document(found.committed))
         return self._load()
 
     def _files(self, spec: TableSpec, schema: pa.Schema) -> _Files:
-        return _Files(self._writer._instance(spec, schema), spec.buffer_bytes)  # noqa: SLF001  of this module
+        return _Files(self._plugin.files(spec, schema))
 
     @property
     def _key(self) -> str:
@@ -254,13 +231,8 @@ class _SimpleTable(TableWriter):
 class _Files:
     """One instance of the plugin and what it has written."""
 
-    _LIST_OVERHEAD = 8  # a row as a dict takes about this many times its Arrow bytes
-
-    def __init__(self, writer: BaseWriter, buffer_bytes: int) -> None:
-        self._writer = writer
-        self._takes_arrow = Capability.ARROW_BATCHES in type(writer).capabilities
-        self._list_bytes = max(1, buffer_bytes // self._LIST_OVERHEAD)
-        self._calls = 0
+    def __init__(self, files: PluginFiles) -> None:
+        self._files = files
         self.metadata: list[FileMetadata] = []
         self.rows = 0
         self.snapshot_id: str | None = None
@@ -271,40 +243,14 @@ class _Files:
         return sum(size for size in sizes if isinstance(size, int))
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Hand rows to the plugin; as lists of dicts in parts that fit the table's share of memory."""
-        if self._takes_arrow:
-            self._write(batch, batch.num_rows)
-            return
-        part_rows = max(1, batch.num_rows * self._list_bytes // max(1, batch.nbytes))
-        for start in range(0, batch.num_rows, part_rows):
-            part = batch.slice(start, part_rows)
-            self._write(part.to_pylist(), part.num_rows)
-
-    def _write(self, records: Any, rows: int) -> None:
-        where = f"{type(self._writer).__name__}.write_batch"
-        written = call_plugin(where, self._writer.write_batch, records, self._calls)
-        if not is_list_of_dicts(written) or not all(isinstance(item.get("path"), str | PathLike) for item in written):
-            raise broke(where, written, "a list of dicts that each have a path")
-        self._calls += 1
-        self.rows += rows
-        self.metadata.extend({**item, "path": str(item["path"])} for item in written)
+        self.metadata += self._files.write(batch)
+        self.rows += batch.num_rows
 
     def commit(self) -> None:
-        """Let the plugin make its files visible.
+        self.snapshot_id = self._files.commit(self.metadata)
 
-        Raises:
-            PluginExecutionError: It says that it could not, or something that is no answer.
-        """
-        where = f"{type(self._writer).__name__}.commit_files"
-        result: Any = call_plugin(where, self._writer.commit_files, list(self.metadata))
-        if result is None:
-            return  # as plugins of earlier releases may
-        if not isinstance(result, dict):
-            raise broke(where, result, "a dict with a status")
-        if str(result.get("status", "success")).lower() in {"error", "failed", "failure"}:
-            raise PluginExecutionError(f"{where} says {result['status']}", details={"result": repr(result)})
-        snapshot_id = result.get("snapshot_id")
-        self.snapshot_id = None if snapshot_id is None else str(snapshot_id)
+    def close(self) -> None:
+        self._files.close()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.results import Check, DiscoveryResult
+from dativo_plugin_sdk.versioned import VersionedReader
 
 ReadMode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
 State: TypeAlias = dict[str, Any]
@@ -118,13 +119,12 @@ class Warned:
 Message: TypeAlias = Rows | Rejected | Skipped | StateChanged | Warned
 
 
-class StreamReader(ABC):
+class StreamReader(VersionedReader, ABC):
     """A source as the engine reads it; one instance serves one run and is used from one thread at a time.
 
     A configuration that is wrong is refused in ``__init__`` with `InvalidConfigError`, through `parse`.
     """
 
-    __version__: ClassVar[str] = "1.0.0"
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, config: SourceConfig) -> None:
@@ -162,7 +162,7 @@ class StreamReader(ABC):
         """Give the names a job's glob can pick from, each with the stream options that it stands for."""
         return {str(item["name"]): {} for item in self.discover().objects}
 
-    def prepare(self, streams: Sequence[StreamSpec]) -> None:  # noqa: B027
+    def prepare(self, streams: Sequence[StreamSpec]) -> None:
         """Look up together what `schema` will be asked of one stream after the other; the default waits for that.
 
         What is wrong with a stream is not told here but by `schema`.
@@ -188,7 +188,7 @@ class StreamReader(ABC):
         """
         return None
 
-    def acknowledge(self, stream: StreamSpec, state: State) -> None:  # noqa: B027
+    def acknowledge(self, stream: StreamSpec, state: State) -> None:
         """Tell the source that ``state`` is committed; the default has nobody to tell.
 
         Called after the commit, and again by each later run that reads on from the state, before it reads: a run may
@@ -199,5 +199,5 @@ class StreamReader(ABC):
             DativoError: The source could not be told. The commit stands, the run fails, and the next one tries again.
         """
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Let go of connections; may be called twice."""

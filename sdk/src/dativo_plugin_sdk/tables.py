@@ -18,6 +18,7 @@ from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import DataError, DataFormatError, PluginExecutionError
 from dativo_plugin_sdk.results import Check
 from dativo_plugin_sdk.streams import State
+from dativo_plugin_sdk.versioned import VersionedPlugin
 
 if TYPE_CHECKING:
     from dativo_plugin_sdk.table_care import TableCare
@@ -285,10 +286,9 @@ class TableWriter(ABC):
         """Drop what was written; never called after an unknown commit. May be called twice, and after ``commit``."""
 
 
-class StreamWriter(ABC):
+class StreamWriter(VersionedPlugin, ABC):
     """A target as the engine writes it; one instance serves one run and is used from one thread at a time."""
 
-    __version__: ClassVar[str] = "1.0.0"
     delivery: ClassVar[Delivery] = "exactly_once"
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append", "overwrite"})
     deletes_rows: ClassVar[bool] = False
@@ -314,5 +314,5 @@ class StreamWriter(ABC):
         """
         return None
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Let go of connections; may be called twice."""

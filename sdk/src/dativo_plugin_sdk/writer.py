@@ -9,12 +9,13 @@ from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.reader import NOT_IMPLEMENTED
 from dativo_plugin_sdk.results import ConnectionTestResult
+from dativo_plugin_sdk.versioned import VersionedPlugin
 
 if TYPE_CHECKING:
     from dativo_plugin_sdk.tables import WriteMode  # importing it costs pyarrow
 
 
-class BaseWriter(ABC):
+class BaseWriter(VersionedPlugin, ABC):
     """A writer of one target; ``write_batch`` is all it must have.
 
     ``__version__`` is the plugin's own (PEP 440); ``requires_sdk`` may name the SDK versions it works with.
@@ -23,8 +24,6 @@ class BaseWriter(ABC):
     ``arrow_schema``, ``run_id`` and more; ``output_base`` is the folder or URI that files go under.
     """
 
-    __version__: str = "1.0.0"
-    requires_sdk: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     write_modes: ClassVar[frozenset[WriteMode]] = frozenset({"append"})
 

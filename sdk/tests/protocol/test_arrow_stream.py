@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import io
 import struct
 from collections.abc import Callable
 from decimal import Decimal
@@ -31,29 +31,13 @@ BATCH = pa.record_batch(
 )
 
 
-class Sink:
-    """A file that keeps what is written."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: Any) -> int:
-        self.data += memoryview(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-
 def sent(*batches: pa.RecordBatch, flags: Flags = Flags.ROWS) -> bytes:
-    sink = Sink()
+    sink = io.BytesIO()
     sender = ArrowSender(sink)
     for batch in batches:
         sender.send(batch, flags)
     sender.end()
-    return bytes(sink.data)
+    return sink.getvalue()
 
 
 def filler(data: bytes) -> Callable[[memoryview], None]:
@@ -85,14 +69,14 @@ def test_batches_arrive_as_they_were_with_their_numbers() -> None:
 
 
 def test_other_columns_and_other_flags_begin_another_stream() -> None:
-    sink = Sink()
+    sink = io.BytesIO()
     sender = ArrowSender(sink)
     other = pa.record_batch({"z": [1.5]})
     sender.send(BATCH)
     sender.send(other)
     sender.send(other, Flags.REJECTED)
     sender.send(BATCH)
-    receiver = ArrowReceiver(filler(bytes(sink.data)))
+    receiver = ArrowReceiver(filler(sink.getvalue()))
 
     found = [receiver.batch() for _ in range(4)]
 
@@ -106,6 +90,17 @@ def test_metadata_of_fields_arrives() -> None:
     (found,) = received(sent(pa.record_batch([[1]], schema=schema)))
 
     assert found.schema.equals(schema, check_metadata=True)
+
+
+def test_metadata_that_is_no_text_or_extends_a_type_stays_behind() -> None:
+    item = pa.field("item", pa.int8(), metadata={"ARROW:extension:name": "shop.money", "doc": "cents"})
+    field = pa.field("a", pa.list_(item), metadata={"pickled": b"\xff", "doc": "é"})
+
+    (found,) = received(sent(pa.record_batch([[[1]]], schema=pa.schema([field], metadata={b"\xff": "x"}))))
+
+    assert not found.schema.metadata
+    assert found.schema.field("a").metadata == {b"doc": "é".encode()}
+    assert found.schema.field("a").type.value_field.metadata == {b"doc": b"cents"}
 
 
 @pytest.mark.parametrize(
@@ -212,31 +207,3 @@ def test_another_schema_in_the_middle_of_a_stream_is_refused() -> None:
 
     with pytest.raises(PluginExecutionError, match="kind 1 where a record batch is expected"):
         received(first.removesuffix(end) + second[16:], count=2)
-
-
-def test_damage_anywhere_is_a_breach_an_end_or_harmless() -> None:
-    """10,000 streams with bytes changed, cut and put in: the process lives, and memory stays small."""
-    good = sent(BATCH, BATCH.slice(1))
-    random_ = random.Random(20261123)
-    before = pa.total_allocated_bytes()
-
-    for _ in range(10_000):
-        data = bytearray(good)
-        for _ in range(random_.choice([1, 1, 2, 4, 8])):
-            at = random_.randrange(len(data))
-            how = random_.random()
-            if how < 0.5:
-                data[at] = random_.choice([0, 1, 0xFF, 0x7F, 0x80, random_.randrange(256)])
-            elif how < 0.8:
-                data[at : at + 4] = random_.choice([b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\xff" * 4, b"\0\x84\xd7\x17"])
-            elif how < 0.9:
-                data[at:] = b"\0"
-            else:
-                data[at:at] = bytes(random_.randrange(9))
-        try:
-            found = received(bytes(data), count=2)
-        except (PluginExecutionError, EOFError):
-            continue
-        assert sum(batch.nbytes for batch in found) <= len(data) + 64 * len(BATCH.schema)
-
-    assert pa.total_allocated_bytes() - before < 2**20

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any, Literal, TypeAlias
 
-from dativo_ingest.registry.plugin_loader import PluginLoader, check_versions
+import dativo_plugin_sdk
+from dativo_ingest.registry.plugin_loader import PluginLoader
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError, wrap_exception
+from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.simple_reader import SimpleReader
 from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
+from dativo_plugin_sdk.versions import check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
 
 Kind: TypeAlias = Literal["reader", "writer"]
@@ -92,7 +95,7 @@ def _load(kind: Kind, entry: EntryPoint, mode: Mode) -> Connector:
     if not (isinstance(found, type) and issubclass(found, bases)):
         raise PluginLoadError(f"the {kind} {entry.name} ({entry.value}) is no {' or '.join(b.__name__ for b in bases)}")
     if not built_in:
-        check_versions(found, where=entry.name)
+        check_plugin(found, where=entry.name, sdk=dativo_plugin_sdk.__version__)
     version = entry.dist.version if built_in and entry.dist else str(getattr(found, "__version__", "1.0.0"))
     return Connector(entry.name, version, built_in=built_in, plugin=found)
 
@@ -108,9 +111,9 @@ def _refuse_in_cloud(name: str, mode: Mode) -> None:
 
 def make_reader(connector: Connector, config: SourceConfig) -> StreamReader:
     """Make the reader that the engine talks to, adapting a simple plugin."""
-    if issubclass(connector.plugin, StreamReader):
-        return connector.plugin(config)
-    return SimpleReader(connector.plugin, config)
+    is_simple = not issubclass(connector.plugin, StreamReader)
+    reader = SimpleReader(connector.plugin, config) if is_simple else connector.plugin(config)
+    return MigratingReader(reader, connector.plugin)
 
 
 def make_writer(connector: Connector, config: TargetConfig, *, states: StateStore, output_base: str) -> StreamWriter:

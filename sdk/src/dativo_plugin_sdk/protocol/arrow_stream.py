@@ -12,17 +12,25 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from dativo_plugin_sdk.protocol.arrow_message import RECORD_BATCH, SCHEMA, Claims, claims_of
-from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_message import RECORD_BATCH, Claims, claims_of
+from dativo_plugin_sdk.protocol.arrow_schema import read_schema
 from dativo_plugin_sdk.protocol.breach import breach
 from dativo_plugin_sdk.protocol.plain_types import plain_batch
 
 Fill: TypeAlias = Callable[[memoryview], None]
 """Fills a view with the bytes that come next, all of it; raises where there are no more."""
+
+
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def writelines(self, lines: list[Any], /) -> None:
+        """Take these buffers whole, one after the other."""
+
 
 _HEADER = struct.Struct("<IIQ")
 _PREFIX = struct.Struct("<Ii")
@@ -52,6 +60,8 @@ class Limits:
     body_bytes: int = 256 * 2**20
     metadata_bytes: int = 16 * 2**20
     rows: int = 2**24
+    values_without_bytes: int = 2**26
+    """How many values there may be in all beyond those that the bits of the body can hold."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +114,9 @@ class ArrowReceiver:
         if first != self._next:
             raise breach(f"a stream begins with batch {first}, {self._next} is next")
         message = self._message()
-        if message is None or message[0].kind != SCHEMA or message[0].body_bytes:
+        if message is None or message[0].body_bytes:
             raise breach("a stream begins without a schema")
-        try:
-            schema = pa.ipc.read_schema(pa.py_buffer(message[1]))
-        except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-            raise breach("the schema of a stream is damaged") from error
-        why = what_cannot_pass(schema)
-        if why:
-            raise breach(why)
+        schema = read_schema(message[1].to_pybytes())
         self._flags = Flags(flags)
         return schema
 
@@ -126,6 +130,8 @@ class ArrowReceiver:
             return None
         if not 0 < metadata_bytes <= self._limits.metadata_bytes:
             raise breach(f"metadata of {metadata_bytes} bytes, where {self._limits.metadata_bytes} are allowed")
+        if metadata_bytes % _ALIGNMENT:
+            raise breach(f"metadata of {metadata_bytes} bytes, where a multiple of {_ALIGNMENT} is expected")
         metadata = self._read(metadata_bytes)
         claims = claims_of(metadata)
         if not 0 <= claims.body_bytes <= self._limits.body_bytes:
@@ -141,15 +147,19 @@ class ArrowReceiver:
         return claims, buffer
 
     def _see_places(self, claims: Claims) -> None:
-        """See that rows are not too many, and that buffers lie in the body one after the other."""
+        """See that rows are not too many, and that buffers lie in the body one after the other.
+
+        Values of some types take no bytes, such as those of a column that is always null; what is made of them may.
+        """
         if not 0 <= claims.rows <= self._limits.rows:
             raise breach(f"a batch of {claims.rows} rows, where {self._limits.rows} are allowed")
-        most = claims.body_bytes * _BITS + claims.rows
-        if any(not 0 <= nulls <= length <= most for length, nulls in claims.nodes):
-            raise breach("an array is longer than its batch can hold")
+        if any(not 0 <= nulls <= length for length, nulls in claims.nodes):
+            raise breach("an array has a length below 0, or more nulls than values")
+        if sum(length for length, _ in claims.nodes) > claims.body_bytes * _BITS + self._limits.values_without_bytes:
+            raise breach("the arrays of a batch are longer than it can hold")
         end = 0
         for at, length in claims.buffers:
-            if length < 0 or (at < end and length):
+            if at < 0 or length < 0 or (at < end and length):
                 raise breach("the buffers of a batch overlap")
             end = max(end, at + length)
         if end > claims.body_bytes:
@@ -180,11 +190,14 @@ class ArrowSender:
     """Writes batches as `ArrowReceiver` reads them.
 
     Args:
-        sink: Something with ``write(bytes)``, such as a file over a socket; it takes all that it is given.
+        sink: Something with ``writelines(buffers)``, such as a file or a
+            `dativo_plugin_sdk.protocol.sockets.SocketSink`; it takes all that it is given. A batch is given to it in
+            one call, its columns' own buffers, uncopied.
     """
 
-    def __init__(self, sink: Any) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._gathered = _Gathered()
         self._stream: Any = None
         self._schema: pa.Schema | None = None
         self._flags = Flags.ROWS
@@ -194,16 +207,44 @@ class ArrowSender:
         """Write a batch and give its number."""
         plain = plain_batch(batch)
         if self._schema is None or self._flags != flags or not plain.schema.equals(self._schema, check_metadata=True):
-            self.end()
-            self._sink.write(_HEADER.pack(_VERSION, flags, self._next))
-            self._stream = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), plain.schema)
+            self._end()
+            self._gathered.write(_HEADER.pack(_VERSION, flags, self._next))
+            self._stream = pa.ipc.new_stream(
+                pa.PythonFile(self._gathered, "w"),  # type: ignore[arg-type]  # it wants no more of a file
+                plain.schema,
+            )
             self._schema, self._flags = plain.schema, flags
         self._stream.write_batch(plain)
+        self._sink.writelines(self._gathered.taken())
         number, self._next = self._next, self._next + 1
         return number
 
     def end(self) -> None:
         """End the stream that is open, if any."""
+        self._end()
+        self._sink.writelines(self._gathered.taken())
+
+    def _end(self) -> None:
         if self._stream is not None:
             self._stream.close()
         self._stream = self._schema = None
+
+
+class _Gathered:
+    """What Arrow writes of a batch, piece by piece, as a file that it writes to."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def taken(self) -> list[Any]:
+        pieces, self._pieces = self._pieces, []
+        return pieces

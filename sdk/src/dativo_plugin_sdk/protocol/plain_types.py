@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dativo_plugin_sdk.errors import DataFormatError
 from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
+from dativo_plugin_sdk.protocol.arrow_schema_claims import EXTENSION_KEYS
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -17,17 +18,18 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     Raises:
         DataFormatError: A column is of a type that has no plain form, such as a union.
     """
-    fields = [field.with_type(plain_type(field.type)) for field in batch.schema]
-    why = what_cannot_pass(pa.schema(fields))
+    fields = [_plain_field(field) for field in batch.schema]
+    schema = pa.schema(fields, metadata=_plain_metadata(batch.schema.metadata))
+    why = what_cannot_pass(schema)
     if why:
         raise DataFormatError(f"a batch cannot leave the plugin's process: {why}")
-    if all(field.type.equals(old.type) for field, old in zip(fields, batch.schema, strict=True)):
+    if schema.equals(batch.schema, check_metadata=True):
         return batch
     try:
         columns = [_plain(column, field.type) for column, field in zip(batch.columns, fields, strict=True)]
     except pa.ArrowException as error:
         raise DataFormatError(f"a batch cannot leave the plugin's process: {error}") from error
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields).with_metadata(batch.schema.metadata))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def plain_type(kind: Any) -> Any:  # noqa: PLR0911  one for each way of saying the same
@@ -54,12 +56,27 @@ def plain_type(kind: Any) -> Any:  # noqa: PLR0911  one for each way of saying t
 
 
 def _plain_field(field: pa.Field[Any]) -> pa.Field[Any]:
-    return field.with_type(plain_type(field.type))
+    return field.with_type(plain_type(field.type)).with_metadata(_plain_metadata(field.metadata))
+
+
+def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> Any:
+    """Leave out what is no text, and what would make a field one of an extension type."""
+    return {key: value for key, value in (metadata or {}).items() if _is_plain(key) and _is_plain(value)} or None
+
+
+def _is_plain(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return not text.startswith(EXTENSION_KEYS)
 
 
 def _plain(column: pa.Array[Any], kind: Any) -> pa.Array[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_run_end_encoded(column.type):
+        import pyarrow.compute as pc  # noqa: PLC0415  a plugin's process would wait for it and hardly ever use it
+
         column = pc.run_end_decode(column)  # type: ignore[attr-defined]  # the stubs lack it
     return column if column.type.equals(kind) else column.cast(kind)

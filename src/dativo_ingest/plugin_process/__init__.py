@@ -1,0 +1,1 @@
+"""Plugins in processes of their own, as the engine sees them."""

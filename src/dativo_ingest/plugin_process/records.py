@@ -1,0 +1,131 @@
+"""What a plugin's processes did in one command, noted while they run, for the report and the audit log."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from dativo_ingest.sandbox.grant import Grant
+from dativo_plugin_sdk.errors import get_error_code
+
+End: TypeAlias = Literal["source", "target"]
+Outcome: TypeAlias = Literal["ok", "failed", "killed"]
+
+ISOLATION = "none"
+"""A process of its own is no sandbox."""
+
+
+@dataclass(frozen=True)
+class ProcessUsage:
+    """What one process, and all that it started, has used.
+
+    Attributes:
+        cpu_s: Seconds of processors, user and system together.
+        peak_memory_bytes: The most memory that the largest of its processes had.
+        processes: How many processes there were.
+        bytes_in: What the plugin was sent.
+        bytes_out: What the plugin has sent.
+        duration_s: From its start to its end.
+        exit_code: What it ended with; None where a signal ended it, or it is not known.
+        signal: The signal that ended it.
+        killed: Why the engine ended it; None where it ended by itself, or when asked to.
+    """
+
+    cpu_s: float
+    peak_memory_bytes: int
+    processes: int
+    bytes_in: int
+    bytes_out: int
+    duration_s: float
+    exit_code: int | None = None
+    signal: str | None = None
+    killed: str | None = None
+
+
+@dataclass
+class PluginRecord:
+    """What is said of one end's plugin; safe to fill from several threads.
+
+    Attributes:
+        end: Which end of the job it is.
+        name: What it is called: `FoundPlugin.title`.
+        version: Its version.
+        sha256: The hash of its code.
+        grant: What it may do.
+        sdk: The release of the SDK that it said it runs with; None for one that uses none, or never spoke.
+        protocol: The version of the protocol that was agreed on.
+        language: What it said it is written in.
+    """
+
+    end: End
+    name: str
+    version: str
+    sha256: str
+    grant: Grant
+    sdk: str | None = None
+    protocol: int | None = None
+    language: str | None = None
+    processes: list[ProcessUsage] = field(default_factory=list)
+    starts: int = 0
+    error_code: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def started(self) -> None:
+        """Note that a process starts."""
+        with self._lock:
+            self.starts += 1
+
+    def greeted(self, *, sdk: str | None, protocol: int, language: str | None) -> None:
+        """Note what a process said of itself when it was welcomed."""
+        with self._lock:
+            self.sdk, self.protocol, self.language = sdk, protocol, language
+
+    def ended(self, usage: ProcessUsage) -> None:
+        """Note that a process is gone, with all that it started."""
+        with self._lock:
+            self.processes.append(usage)
+
+    def failed(self, error: BaseException) -> None:
+        """Note an error of the plugin's, or of its process; the first one counts."""
+        with self._lock:
+            self.error_code = self.error_code or get_error_code(error)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Say how it went: ``killed`` where the engine had to end a process."""
+        with self._lock:
+            if any(each.killed for each in self.processes):
+                return "killed"
+            return "failed" if self.error_code else "ok"
+
+    def usage(self) -> dict[str, Any]:
+        """Sum up what all its processes have used; the peak is the largest one's."""
+        with self._lock:
+            return {
+                "cpu_s": round(sum(each.cpu_s for each in self.processes), 6),
+                "peak_memory_bytes": max((each.peak_memory_bytes for each in self.processes), default=0),
+                "bytes_in": sum(each.bytes_in for each in self.processes),
+                "bytes_out": sum(each.bytes_out for each in self.processes),
+                "processes": sum(each.processes for each in self.processes),
+                "starts": self.starts,
+            }
+
+    def document(self) -> dict[str, Any]:
+        """Give it as the report has it."""
+        return {
+            "end": self.end,
+            "name": self.name,
+            "version": self.version,
+            "sha256": self.sha256,
+            "sdk": self.sdk,
+            "protocol": self.protocol,
+            "language": self.language,
+            "isolation": ISOLATION,
+            "grant": self.grant.document(),
+            "grant_sha256": self.grant.sha256,
+            "outcome": self.outcome,
+            "error_code": self.error_code,
+            "usage": self.usage(),
+            "processes": [asdict(each) for each in self.processes],
+        }

@@ -1,0 +1,372 @@
+"""A plugin's process: started, joined by two sockets, watched, and gone with everything that it started.
+
+`RunSpec` goes in, a `Session` comes out. What the two sockets carry is `dativo_ingest.plugin_process.conversation`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import selectors
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.output import Lines, Output
+from dativo_plugin_sdk.errors import PluginError, PluginExecutionError, ResourceUnavailableError
+from dativo_plugin_sdk.protocol.breach import breach
+
+FOLDER_VARIABLE: Final = "DATIVO_PLUGIN_IO"
+TOKEN_VARIABLE: Final = "DATIVO_PLUGIN_TOKEN"  # noqa: S105  its name
+RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
+PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
+FOLDER_PREFIX: Final = "dativo-plugin-"
+
+_WARDEN = str(Path(__file__).with_name("warden.py"))
+_PASSED_ON = frozenset({"LANG", "LANGUAGE", "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+_PASSED_ON_PREFIX = "LC_"
+_MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
+_PIECE_BYTES = 2**16
+_LOOK_EVERY_S = 0.5
+_LONGEST_WAIT_S = 3600.0  # a selector takes no longer times than some weeks
+_LAST_OUTPUT_S = 1.0  # for pipes that somebody holds open who should be gone
+_KILLING_S = 7.0  # the warden takes 5 s at most
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
+
+End: TypeAlias = Literal["control", "data"]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What to start, and within which bounds."""
+
+    plugin: str
+    """Its name, for messages."""
+    command: tuple[str, ...]
+    grant: Grant = field(default_factory=Grant)
+    """What it may do; of the engine's environment, it gets the variables that are named here."""
+    cancel_s: float = 5.0
+    """How long it may take to leave off what it is doing."""
+    stop_s: float = 5.0
+    """How long it may take to close what is open and end."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the process ended; both are None where nobody could tell."""
+
+    exit_code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the process and all that it started have used, once they are gone."""
+
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+    processes: int = 0
+
+
+class Session:
+    """A process at work, from its start to its end; may be used from several threads.
+
+    Args:
+        spec: What to start. This does not wait for it.
+
+    Attributes:
+        token: What the process must say to be believed.
+        control: The socket for control frames, once `connect` has returned.
+        data: The socket for Arrow data, then too.
+        output: What it printed.
+
+    Raises:
+        ResourceUnavailableError: No process can be started.
+    """
+
+    control: socket.socket
+    data: socket.socket
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.token = secrets.token_hex(16)
+        self.output = Output(spec.grant.log_bytes)
+        self.started_s = time.monotonic()
+        self._changed = threading.Condition()
+        self._failure: PluginError | None = None
+        self._exit: Exit | None = None
+        self._usage = Usage()
+        self._peers: dict[End, socket.socket] = {}
+        self._folder = _make_folder()
+        self._listeners: dict[End, socket.socket] = {}
+        self._lifeline: int | None = None
+        self._status = b""
+        try:
+            for end in ("control", "data"):
+                self._listeners[end] = _listen(self._folder / f"{end}.sock")
+            self._process, self._report = self._start()
+        except OSError as error:
+            self.kill()
+            self._tidy_up()
+            raise ResourceUnavailableError(
+                f"the process of the plugin {spec.plugin} cannot be started: {error.strerror}"
+            ) from error
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {spec.plugin}", daemon=True)
+        self._watcher.start()
+
+    @property
+    def failure(self) -> PluginError | None:
+        """Why the process was ended, where that was for something it did."""
+        with self._changed:
+            return self._failure
+
+    def connect(self, while_waiting: Callable[[], None]) -> bool:
+        """Wait until the process has connected to both sockets; say whether it has: in time, and before it ended.
+
+        Args:
+            while_waiting: Called twice a second; what it raises ends the waiting.
+        """
+        until_s = self.started_s + self.spec.grant.deadlines.start_s
+        while True:
+            with self._changed:
+                left_s = until_s - time.monotonic()
+                self._changed.wait_for(self._is_decided, timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))
+                if len(self._peers) == len(self._listeners) and self._failure is None:
+                    self.control, self.data = self._peers["control"], self._peers["data"]
+                    return True
+                if self._is_decided() or left_s <= 0:
+                    return False
+            while_waiting()
+
+    def kill(self, why: PluginError | None = None) -> None:
+        """Have the process ended, with all that it started; this does not wait for it. May be called twice.
+
+        Args:
+            why: What it did, where it did something; the first reason stays.
+        """
+        with self._changed:
+            if self._failure is None and self._exit is None:
+                self._failure = why
+            lifeline, self._lifeline = self._lifeline, None
+            self._changed.notify_all()
+        if lifeline is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                os.write(lifeline, b"k")
+            os.close(lifeline)
+
+    def wait(self, timeout_s: float) -> Exit | None:
+        """Wait until the process, what it started and what was kept for it are gone; None if that takes longer."""
+        self._watcher.join(timeout_s)
+        with self._changed:
+            return None if self._watcher.is_alive() else self._exit
+
+    def usage(self) -> Usage:
+        """Tell what was used; nothing before the end."""
+        with self._changed:
+            return self._usage
+
+    def close(self) -> None:
+        """End it, if it has not, and wait for that; afterwards nothing of it is left. May be called twice."""
+        self.kill()
+        if self.wait(_KILLING_S) is None:
+            self._process.kill()  # the warden, with whom the plugin's first process dies
+            self._watcher.join(_KILLING_S)
+        for peer in self._peers.values():
+            peer.close()
+
+    def _is_decided(self) -> bool:
+        return len(self._peers) == len(self._listeners) or self._failure is not None or self._exit is not None
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], int]:
+        home = self._folder / "home"
+        home.mkdir(mode=0o700)
+        alive, self._lifeline = os.pipe()
+        report, status = os.pipe()
+        command = [sys.executable, "-I", "-S", _WARDEN, str(alive), str(status), str(self._folder)]
+        try:
+            return (
+                subprocess.Popen(  # noqa: S603  the plugin that the job names
+                    [*command, *self.spec.command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=self._environment(home),
+                    pass_fds=(alive, status),
+                    start_new_session=True,
+                    bufsize=0,
+                ),
+                report,
+            )
+        except OSError:
+            os.close(report)
+            raise
+        finally:
+            os.close(alive)
+            os.close(status)
+
+    def _environment(self, home: Path) -> dict[str, str]:
+        names = {*_PASSED_ON, *self.spec.grant.environment}
+        passed_on = {
+            name: value for name, value in os.environ.items() if name in names or name.startswith(_PASSED_ON_PREFIX)
+        }
+        return {
+            **passed_on,
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            FOLDER_VARIABLE: str(self._folder),
+            TOKEN_VARIABLE: self.token,
+        }
+
+    def _watch(self) -> None:
+        """Take what is printed, see that nobody else connects, and wait for the end."""
+        assert self._process.stdout is not None  # noqa: S101  both are pipes
+        assert self._process.stderr is not None  # noqa: S101
+        pipes = [self._process.stdout, self._process.stderr]
+        lines = {pipe.fileno(): Lines(self.output) for pipe in pipes}
+        try:
+            with selectors.DefaultSelector() as selector:
+                for end, listener in self._listeners.items():
+                    selector.register(listener, selectors.EVENT_READ, end)
+                for source in (*lines, self._report):
+                    selector.register(source, selectors.EVENT_READ)
+                self._watch_on(selector, lines)
+            for each in lines.values():
+                each.finish()
+        finally:
+            self.kill()
+            self._process.wait()
+            for pipe in pipes:
+                pipe.close()
+            os.close(self._report)
+            self._tidy_up()
+            self._note_end()
+
+    def _watch_on(self, selector: selectors.BaseSelector, lines: dict[int, Lines]) -> None:
+        until_s: float | None = None
+        wall_s = self.started_s + self.spec.grant.wall_s
+        while lines.keys() & selector.get_map().keys() or until_s is None:
+            left_s = min(wall_s if until_s is None else until_s, time.monotonic() + _LONGEST_WAIT_S) - time.monotonic()
+            if left_s <= 0 and until_s is not None:
+                return
+            if left_s <= 0:
+                self.kill(self._overtime())
+                wall_s = math.inf
+                continue
+            for key, _ in selector.select(left_s):
+                if key.data is not None:
+                    self._accept(selector, key.data)
+                elif key.fd == self._report:
+                    if not self._read_report():
+                        selector.unregister(key.fd)
+                        until_s = time.monotonic() + _LAST_OUTPUT_S
+                elif not self._read_output(key.fd, lines[key.fd]):
+                    selector.unregister(key.fd)
+
+    def _accept(self, selector: selectors.BaseSelector, end: End) -> None:
+        listener = self._listeners[end]
+        peer, _ = listener.accept()
+        _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        with self._changed:
+            is_second = end in self._peers
+            if not is_second and uid == os.geteuid():
+                self._peers[end] = peer
+                self._changed.notify_all()
+                return
+        peer.close()
+        selector.unregister(listener)
+        self.kill(
+            breach(f"it connected to the {end} socket twice" if is_second else "another user's process connected")
+        )
+
+    def _read_output(self, pipe: int, lines: Lines) -> bool:
+        piece = os.read(pipe, _PIECE_BYTES)
+        if not piece:
+            return False
+        if lines.feed(piece):
+            return True
+        self.kill(self.flood())
+        return False
+
+    def _overtime(self) -> PluginExecutionError:
+        return PluginExecutionError(
+            f"the plugin {self.spec.plugin} ran for {self.spec.grant.wall_s:g} s, as long as it may, and was ended",
+            error_code=PLUGIN_TIMEOUT,
+            details={"deadline": "wall", "seconds": self.spec.grant.wall_s},
+            hint="resources.wall in its manifest asks for more time, as far as the operator's policy allows it",
+        )
+
+    def flood(self) -> PluginExecutionError:
+        """Make the error for a plugin that prints and logs too much."""
+        return PluginExecutionError(
+            f"the plugin {self.spec.plugin} printed and logged more than {self.spec.grant.log_bytes:,} bytes",
+            error_code=RESOURCE_OUTPUT,
+            hint="let it log less; resources.log in its manifest asks for more room",
+        )
+
+    def _read_report(self) -> bool:
+        piece = os.read(self._report, _PIECE_BYTES)
+        self._status = (self._status + piece)[:_PIECE_BYTES]
+        return bool(piece)
+
+    def _note_end(self) -> None:
+        found, usage = _read_status(self._status)
+        with self._changed:
+            self._exit, self._usage = found, usage
+            self._changed.notify_all()
+
+    def _tidy_up(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        _remove(self._folder)
+
+
+def _read_status(line: bytes) -> tuple[Exit, Usage]:
+    """Read what the warden reports; nothing is known where it did not come to that."""
+    try:
+        status = json.loads(line)
+        return (
+            Exit(status["exit_code"], status["signal"]),
+            Usage(float(status["cpu_s"]), int(status["peak_memory_bytes"]), int(status["processes"])),
+        )
+    except (ValueError, TypeError, KeyError):
+        return Exit(None, None), Usage()
+
+
+def _make_folder() -> Path:
+    """Make a folder that only we may enter, where a socket's path is short enough."""
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    if len(os.fsencode(folder / "control.sock")) <= _MAX_SOCKET_PATH:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir="/tmp"))
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(8)
+    return listener
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # the plugin left folders that nobody may look into
+        folder.chmod(0o700)
+        for root, names, _ in os.walk(folder):
+            for path in (Path(root, name) for name in names):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""The process between the engine and a plugin: nothing that the plugin starts outlives it.
+
+Run as ``python -I -S warden.py LIFELINE STATUS FOLDER COMMAND...`` by `dativo_ingest.sandbox.launch`, with the standard
+library alone, because it must be there within a moment. Two pipes join it to the engine, by their numbers: of LIFELINE
+it reads until a word comes, or the end, which comes also when the engine is killed; into STATUS it writes one line of
+JSON when all is over. It is the "child subreaper" of everything below it (``prctl(2)``): a process whose parent ends,
+however it went into a session of its own, becomes its child, is killed, and is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_KILLING_S = 5.0  # what does not end by then is another user's by now, and not ours to kill
+_PAUSE_S = 0.002
+_NOT_STARTED = 127
+_KIB = 1024
+
+
+class _Usage:
+    """What the plugin's processes used, of those that ended."""
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.peak_memory_bytes = 0
+        self.processes = 0
+        self.status: int | None = None
+
+    def reap(self, main: int) -> bool:
+        """Take note of every process that has ended; say whether there are others."""
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.processes += 1
+            self.cpu_s += used.ru_utime + used.ru_stime
+            self.peak_memory_bytes = max(self.peak_memory_bytes, used.ru_maxrss * _KIB)
+            if pid == main:
+                self.status = status
+
+    def document(self) -> dict[str, Any]:
+        """Describe how it ended; both are None for a plugin that would not end."""
+        code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
+        return {
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "cpu_s": round(self.cpu_s, 6),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "processes": self.processes,
+        }
+
+
+def main(arguments: list[str]) -> int:
+    """Start the plugin, wait for it or for the engine's word, and leave nothing of it."""
+    lifeline, report_to, folder, *command = arguments
+    alive, status = int(lifeline), int(report_to)
+    for number in (alive, status):
+        os.set_inheritable(number, False)  # noqa: FBT003  the signature of the library
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        return _NOT_STARTED
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    started = _start(command, prctl)
+    usage = _Usage()
+    engine_lives = _wait(alive, woken, usage, started)
+    _kill_all(usage, started)
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        os.write(status, json.dumps(usage.document()).encode() + b"\n")
+    if not engine_lives:
+        import shutil  # noqa: PLC0415  it takes longer to import than all the rest, and is seldom needed
+
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _start(command: list[str], prctl: Callable[..., int]) -> int:
+    warden = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(command, prctl, warden)
+    return pid
+
+
+def _become(command: list[str], prctl: Callable[..., int], warden: int) -> NoReturn:
+    try:
+        os.setsid()
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != warden:
+            os._exit(_NOT_STARTED)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvpe(command[0], command, os.environ)  # noqa: S606  the plugin that the job names
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="replace"))
+    finally:
+        os._exit(_NOT_STARTED)
+
+
+def _wait(alive: int, woken: int, usage: _Usage, started: int) -> bool:
+    """Wait for the plugin's end or the engine's word; say whether the engine is still there."""
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    while usage.status is None:
+        ready = {number for number, _ in poll.poll()}
+        if alive in ready:
+            return bool(os.read(alive, 1))
+        os.read(woken, _KIB)
+        usage.reap(started)
+    ready = {number for number, _ in poll.poll(0)}
+    return alive not in ready or bool(os.read(alive, 1))
+
+
+def _kill_all(usage: _Usage, started: int) -> None:
+    """Kill every process below this one, until there is none.
+
+    First they are stopped, so that none of them goes on to start others while its neighbours are killed.
+    """
+    if not usage.reap(started):
+        return
+    until_s = time.monotonic() + _KILLING_S
+    stopped: set[int] = set()
+    while (found := set(_below(os.getpid()))) - stopped and time.monotonic() < until_s:
+        for pid in found - stopped:
+            _send(pid, signal.SIGSTOP)
+        stopped |= found
+    while usage.reap(started) and time.monotonic() < until_s:
+        for pid in _below(os.getpid()):
+            _send(pid, signal.SIGKILL)
+        time.sleep(_PAUSE_S)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _below(root: int) -> Iterator[int]:
+    """Find all descendants; their states and names are in ``proc(5)``."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208  pathlib takes long to import
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123  likewise
+                parent = int(file.read().rpartition(b")")[2].split()[1])  # a process may have brackets in its name
+                children.setdefault(parent, []).append(int(name))
+    waiting = children.get(root, [])
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting = waiting + children.get(pid, [])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
