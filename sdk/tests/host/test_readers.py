@@ -224,6 +224,29 @@ def test_a_batch_that_is_too_large_comes_in_parts_with_their_lines(converse: Con
     assert sum(each.batch.num_rows for each in found if isinstance(each, Rejected)) == 500
 
 
+def test_a_batch_comes_in_parts_of_about_what_the_stream_asks_for(converse: Converse, plugin: WritePlugin) -> None:
+    path = plugin("""
+        import pyarrow as pa
+        from dativo_plugin_sdk import BaseReader
+
+        class Large(BaseReader):
+            def extract(self, state_manager=None):
+                yield pa.table({"x": list(range(1_000_000))})
+                yield pa.table({"x": ["y" * 1_000_000, "z" * 1_000_000]})
+    """)
+
+    def talk(engine: Engine) -> list[Message]:
+        made(engine, path, "Large")
+        return engine.read(StreamSpec("a", batch_bytes=500_000))
+
+    found = converse(talk)
+
+    batches = [message.batch for message in found if isinstance(message, Rows)]
+    assert pa.Table.from_batches(batches[:-2])["x"].to_pylist() == list(range(1_000_000))
+    assert all(250_000 <= batch.nbytes <= 500_000 or batch.num_rows == 1 for batch in batches)
+    assert [batch.num_rows for batch in batches[-2:]] == [1, 1]
+
+
 def test_a_simple_reader_is_read_as_streams(converse: Converse, plugin: WritePlugin) -> None:
     path = plugin("""
         from dativo_ingest.plugins import BaseReader, ConnectionTestResult
