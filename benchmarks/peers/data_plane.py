@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from functools import partial
 
 import pyarrow as pa
 from clock import clock
-from dativo_plugin_sdk.protocol.sockets import DataSocket
 
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender
+from dativo_plugin_sdk.protocol.sockets import SocketSink, fill, widen
 
 
 def _send(ours: socket.socket, path: str) -> None:
-    sender = ArrowSender(DataSocket(ours))
+    sender = ArrowSender(SocketSink(ours))
     with pa.memory_map(path) as file:
         reader = pa.ipc.open_file(file)
         for at in range(reader.num_record_batches):
@@ -30,12 +31,14 @@ def main(path: str) -> None:
     with pa.memory_map(path) as file:
         batches = pa.ipc.open_file(file).num_record_batches
     ours, theirs = socket.socketpair()
+    widen(ours)
+    widen(theirs)
     rows = 0
     with clock() as measured:
         if (child := os.fork()) == 0:
             _send(theirs, path)
             os._exit(0)
-        receiver = ArrowReceiver(DataSocket(ours).fill)
+        receiver = ArrowReceiver(partial(fill, ours))
         for _ in range(batches):
             rows += receiver.batch().batch.num_rows
         os.waitpid(child, 0)

@@ -6,14 +6,14 @@ It is there to be compared with: the same class, the same rows, no border in bet
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
-
-from dativo_plugin_sdk.loading import plugin_class_from
 
 from dativo_ingest.cli import main as dativo
 from dativo_ingest.registry import connectors
 from dativo_ingest.run import ends
+from dativo_plugin_sdk.loading import class_from_path
+from dativo_plugin_sdk.reader import BaseReader
+from dativo_plugin_sdk.streams import StreamReader
 
 
 def main(job: str) -> None:
@@ -23,8 +23,7 @@ def main(job: str) -> None:
     def find(kind: Any, name: str, **others: Any) -> connectors.Connector:
         if ":" not in name:
             return found(kind, name, **others)
-        path, _, class_name = name.rpartition(":")
-        plugin = plugin_class_from(Path(path), class_name)
+        plugin = class_from_path(name, BaseReader, StreamReader)
         return connectors.Connector(name, plugin.__version__, built_in=True, plugin=plugin)
 
     ends.find = find
