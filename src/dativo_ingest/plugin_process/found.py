@@ -32,6 +32,7 @@ class FoundPlugin:
         state_version: The version of the state that it writes.
         config_version: The version of the configuration that it reads.
         sha256: What `sha256_of_files` or `sha256_of_distribution` gave.
+        version_is_certain: Whether no other version can come to light when it is imported.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class FoundPlugin:
     state_version: int
     config_version: int
     sha256: str
+    version_is_certain: bool = True
 
     @property
     def title(self) -> str:

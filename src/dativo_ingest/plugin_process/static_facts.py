@@ -53,6 +53,7 @@ class StaticFacts:
         requires_python: Of the distribution.
         state_version: Of the states that its reader makes.
         config_version: Of the configuration that it takes.
+        version_is_certain: Whether no other version can come to light when the class is imported.
     """
 
     version: str | None = None
@@ -60,6 +61,7 @@ class StaticFacts:
     requires_python: str | None = None
     state_version: int | None = None
     config_version: int | None = None
+    version_is_certain: bool = False
 
 
 def facts_of_file(path: Path, class_name: str) -> StaticFacts:
@@ -129,6 +131,7 @@ def _facts_of_class(module: _Module, class_name: str) -> StaticFacts:
         requires_sdk=requires_sdk if isinstance(requires_sdk, str) else None,
         state_version=_number(found["state_version"]),
         config_version=_number(found["config_version"]),
+        version_is_certain=not isinstance(version, _Unknown),
     )
 
 
