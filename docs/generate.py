@@ -76,7 +76,7 @@ def generated() -> Iterator[tuple[Path, str]]:
             yield page, REGION.sub(lambda match: f"{match[1]}\n{region(match['name']).strip()}\n\n{match[3]}", text)
 
 
-def region(name: str) -> str:
+def region(name: str) -> str:  # noqa: PLR0911  one per region
     """Give the text of one region."""
     match name:
         case "decision_tree":
