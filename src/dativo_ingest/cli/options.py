@@ -86,7 +86,7 @@ def mode_option(command: _Command) -> _Command:
         type=click.Choice(["self_hosted", "cloud"]),
         default="self_hosted",
         show_default=True,
-        help="cloud runs no third-party plugin in this process.",
+        help="cloud runs no third-party plugin.",
     )(command)
 
 

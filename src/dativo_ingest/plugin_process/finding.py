@@ -13,6 +13,7 @@ from dativo_ingest.plugin_process.static_facts import (
     facts_of_entry_point,
     facts_of_file,
     facts_of_module,
+    file_of_module,
 )
 from dativo_ingest.plugin_process.version_checks import check_facts, requires_sdk_of, version_of
 from dativo_ingest.sandbox.manifest import Kind, Manifest, load_manifest, manifest_beside, manifest_of
@@ -84,14 +85,16 @@ def _of_manifest(kind: Kind, name: str, manifest: Manifest) -> FoundPlugin:
             raise PluginLoadError(f"plugin file {file} does not exist", details={"file": str(file), "manifest": name})
         return _of_class(kind, name, file.absolute(), found["name"], manifest)
     module, _, class_name = entry.partition(":")
+    folders = _packages_beside(manifest.folder)
+    source = file_of_module(module, folders)
     return _found(
         kind,
         name,
-        facts_of_module(module, class_name, [manifest.folder]),
+        facts_of_module(module, class_name, folders),
         manifest,
         entry_point=entry,
         python=_python_beside(manifest.folder),
-        sha256=sha256_of_files(manifest.path),
+        sha256=sha256_of_files(manifest.path, *([source] if source is not None else [])),
     )
 
 
@@ -145,3 +148,9 @@ def _python_beside(folder: Path) -> Path:
     """Give the interpreter of a plugin's own environment, if its folder has one, else the engine's."""
     own = folder / ".venv" / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
+
+
+def _packages_beside(folder: Path) -> list[Path]:
+    """Give the folders of packages of a plugin's own environment, if its folder has one, else the engine's."""
+    own = sorted((folder / ".venv" / "lib").glob("python*/site-packages"))
+    return own or [Path(each or ".") for each in sys.path]

@@ -81,7 +81,7 @@ def facts_of_module(module: str, class_name: str, folders: Sequence[Path]) -> St
     Raises:
         PluginLoadError: The module's file is there and cannot be read.
     """
-    path = _file_of(module, folders)
+    path = file_of_module(module, folders)
     return StaticFacts() if path is None else _facts_of_class(_Module(path, folders), class_name)
 
 
@@ -141,7 +141,7 @@ def _number(found: _Found) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
-def _file_of(module: str, folders: Sequence[Path]) -> Path | None:
+def file_of_module(module: str, folders: Sequence[Path]) -> Path | None:
     """Find a module's source as Python's path finder would, without importing the packages that it is in."""
     *packages, last = module.split(".")
     for package in packages:
@@ -199,9 +199,9 @@ class _Module:
             return _UNSET if original in _SDK_CLASSES else _UNKNOWN
         if node.level:
             folder = self._path.resolve().parents[node.level - 1]
-            path = _file_of(module, [folder]) if module else folder / "__init__.py"
+            path = file_of_module(module, [folder]) if module else folder / "__init__.py"
         else:
-            path = _file_of(module, self._folders)
+            path = file_of_module(module, self._folders)
         if path is None or not path.is_file():
             return _UNKNOWN
         return _Module(path, self._folders).attribute(original, name, hops)
