@@ -22,6 +22,7 @@ import click
 import decision_tree
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from support_table import support_tables
 
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
@@ -85,6 +86,8 @@ def region(name: str) -> str:  # noqa: PLR0911  one per region
             return "\n".join(_model_section(each) for each in JOB_MODELS.values())
         case "errors":
             return _errors()
+        case "support":
+            return support_tables()
         case "exit_codes":
             return _exit_codes()
         case "grant_defaults":

@@ -396,7 +396,7 @@ class Conversation:
 
     def _take_aside(self, message: Event) -> bool:
         kind = message.get("event") if message.get("type") == "event" else None
-        if kind not in {"log", "metric"}:
+        if kind not in ("log", "metric"):  # no set: it may be unhashable
             return False
         if self.hello is None:
             raise breach("it spoke before it was welcomed")
