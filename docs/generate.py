@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import decision_tree
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from support_table import support_tables
 
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
@@ -68,19 +70,24 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield ROOT / "schemas" / "check.schema.json", _json(documents_schema.CHECK)
     yield ROOT / "schemas" / "discover.schema.json", _json(documents_schema.DISCOVER)
     yield ROOT / "schemas" / "table.schema.json", _json(documents_schema.TABLE)
+    yield DOCS / "decision-tree.svg", decision_tree.svg()
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if REGION.search(text):
             yield page, REGION.sub(lambda match: f"{match[1]}\n{region(match['name']).strip()}\n\n{match[3]}", text)
 
 
-def region(name: str) -> str:
+def region(name: str) -> str:  # noqa: PLR0911  one per region
     """Give the text of one region."""
     match name:
+        case "decision_tree":
+            return f"```text\n{decision_tree.text()}\n```"
         case "job":
             return "\n".join(_model_section(each) for each in JOB_MODELS.values())
         case "errors":
             return _errors()
+        case "support":
+            return support_tables()
         case "exit_codes":
             return _exit_codes()
         case "grant_defaults":

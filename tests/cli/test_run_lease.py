@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Invoke, WriteJob
@@ -13,9 +14,20 @@ KEY = "app/orders"
 THEIRS = Owner("theirs", "elsewhere", 7, "another boot", "12345")
 
 
+def quick(write_job: WriteJob, **more: Any) -> Path:
+    """Write a job without a plugin, whose process would take a part of the time that a lease has."""
+    job = write_job(
+        source={"connector": "csv", "connection": {"path": "orders.csv"}},
+        target={"connector": "parquet", "connection": {"path": "lake"}},
+        **more,
+    )
+    (job.parent / "orders.csv").write_text("id\n1\n")
+    return job
+
+
 @pytest.fixture
 def job(write_job: WriteJob) -> Path:
-    return write_job()
+    return quick(write_job)
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def test_a_run_waits_until_the_other_is_done(
 
 
 def test_the_job_says_how_long_to_wait(write_job: WriteJob, invoke: Invoke) -> None:
-    job = write_job(lease={"wait_s": 0})
+    job = quick(write_job, lease={"wait_s": 0})
     store = SqliteLeaseStore(job.parent / ".dativo" / "state.db")
     store.take([KEY], THEIRS, ttl_s=1.5, steal=False)
 
