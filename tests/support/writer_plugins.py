@@ -2,6 +2,7 @@
 
 ``options.faults`` of the target maps ``METHOD`` or ``after METHOD`` to what happens there, once: ``exit``, ``kill``,
 ``hang``, ``raise`` or ``die``. It happens where the file ``armed`` is in the folder of the target, which it removes.
+``options.pause_s`` makes each of these moments last.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ class Faults:
     def __init__(self, config: TargetConfig) -> None:
         self._armed = Path(config.connection["path"]) / "armed"
         self._faults: Mapping[str, str] = config.options.get("faults", {})
+        self._pause_s = config.options.get("pause_s", 0)
 
     def at(self, moment: str) -> None:
         """Come to a moment."""
+        time.sleep(self._pause_s)
         what = self._faults.get(moment)
         if what is None or not self._armed.exists():
             return
