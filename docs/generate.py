@@ -62,7 +62,7 @@ def main() -> int:
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Give every generated file with the text it must have."""
-    for name in ("job", "contract", "report"):
+    for name in ("job", "contract", "report", "plugin", "policy"):
         yield ROOT / "schemas" / f"{name}.schema.json", _json(document(name))
     yield ROOT / "schemas" / "check.schema.json", _json(documents_schema.CHECK)
     yield ROOT / "schemas" / "discover.schema.json", _json(documents_schema.DISCOVER)

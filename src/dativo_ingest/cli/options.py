@@ -41,14 +41,42 @@ def talk_options(command: _Command) -> _Command:
 
 
 def one_job(command: _Command) -> _Command:
-    """Add ``--config`` for a single job."""
+    """Add ``--config`` for a single job, and the policy that its plugins obey."""
+    command = _policy_option(command)
     return click.option("-c", "--config", required=True, metavar="JOB", help="The job file.")(command)
 
 
 def several_jobs(command: _Command) -> _Command:
-    """Add ``--config``, any number of times, and ``--job-dir``."""
+    """Add ``--config``, any number of times, ``--job-dir``, and the policy that the jobs' plugins obey."""
+    command = _policy_option(command)
     command = click.option("--job-dir", metavar="DIR", help="All job files (*.yaml) of a folder, by name.")(command)
     return click.option("-c", "--config", multiple=True, metavar="JOB", help="A job file; may be repeated.")(command)
+
+
+def _policy_option(command: _Command) -> _Command:
+    """Add ``--policy``: every command that opens a job has it, and no code on the way to a plugin can leave it out."""
+    return click.option(
+        "--policy",
+        envvar="DATIVO_POLICY",
+        metavar="PATH",
+        expose_value=False,
+        callback=_obey,
+        help="What plugins may have (policy.yaml); without one, whatever they ask for.",
+    )(command)
+
+
+def _obey(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    from dativo_ingest.sandbox.process_policy import PROCESS
+
+    def forget() -> None:
+        PROCESS.policy = None
+
+    context.call_on_close(forget)
+    PROCESS.command = context.command_path.partition(" ")[2]
+    if value is not None:
+        from dativo_ingest.sandbox.policy import load_policy
+
+        PROCESS.policy = load_policy(Path(value))
 
 
 def mode_option(command: _Command) -> _Command:

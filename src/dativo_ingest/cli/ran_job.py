@@ -87,6 +87,7 @@ def not_begun(path: Path, error: BaseException) -> dict[str, Any]:
         started_at=now(),
         delivery="exactly_once",
         isolation="built_in",
+        plugins=(),
         streams=[],
         errors=[error_document(error, stage="job")],
         warnings=[],

@@ -12,10 +12,14 @@ from dativo_ingest.cli.options import talk_options
 
 
 @click.command(cls=Command, short_help="Print a JSON Schema.", examples=["dativo schema job > schemas/job.schema.json"])
-@click.argument("what", type=click.Choice(["job", "contract", "report"]))
+@click.argument("what", type=click.Choice(["job", "contract", "report", "plugin", "policy"]))
 @talk_options
 def schema(*, what: str) -> int:
-    """Print the JSON Schema of job files, of contracts (ODCS) or of run reports, for editors and checks."""
+    """Print the JSON Schema of a file or a document, for editors and checks.
+
+    That is a job file, a contract (ODCS), a run's report, a plugin's manifest (dativo-plugin.yaml) or an operator's
+    policy for plugins (policy.yaml).
+    """
     from dativo_ingest.cli.output import emit_json
 
     emit_json(document(what))
@@ -36,6 +40,16 @@ def document(what: str) -> dict[str, Any]:
             from dativo_ingest.contracts.schema import contract_schema
 
             return contract_schema()
+        case "plugin":
+            from dativo_ingest.sandbox.manifest import Manifest
+            from dativo_ingest.sandbox.written import written_schema
+
+            return written_schema(Manifest, "plugin", "Dativo plugin manifest")
+        case "policy":
+            from dativo_ingest.sandbox.policy import Policy
+            from dativo_ingest.sandbox.written import written_schema
+
+            return written_schema(Policy, "policy", "Dativo plugin policy")
         case _:
             from dativo_ingest.run.documents_schema import REPORT
 

@@ -35,3 +35,10 @@ Duration: TypeAlias = Annotated[
     timedelta, BeforeValidator(_parse), WithJsonSchema({"type": "string", "pattern": PATTERN})
 ]
 """A length of time in a job file."""
+
+
+def duration_text(seconds: float) -> str:
+    """Write a length of time in the largest unit that divides it."""
+    lengths = {unit: timedelta(**{name: 1}).total_seconds() for unit, name in reversed(_UNITS.items())}
+    unit = next((unit for unit, length in lengths.items() if seconds and seconds % length == 0), "s")
+    return f"{seconds / lengths[unit]:g}{unit}"

@@ -198,6 +198,67 @@ _STREAM = _object(
     optional=("columns",),
 )
 
+_TEXTS = _list(_TEXT)
+_SECONDS = {"type": "number", "minimum": 0}
+
+GRANT: dict[str, Any] = _object(
+    {
+        "network": {**_TEXTS, "description": "Hosts with ports."},
+        "read": {**_TEXTS, "description": "Files and folders that it may read."},
+        "write": {**_TEXTS, "description": "Files and folders that it may write."},
+        "secrets": {**_TEXTS, "description": "Keys of the job's credentials that it was given."},
+        "subprocess": {"type": "boolean", "description": "Whether it may start other programs."},
+        "memory_bytes": _COUNT,
+        "cpu": _SECONDS,
+        "pids": _COUNT,
+        "wall_s": _SECONDS,
+        "tmp_bytes": _COUNT,
+        "log_bytes": _COUNT,
+        "deadlines": _object(dict.fromkeys(("start_s", "check_s", "discover_s", "idle_s"), _SECONDS)),
+        "environment": {**_TEXTS, "description": "Variables of the engine's environment that it was given."},
+    }
+)
+
+_USAGE: dict[str, Any] = {
+    "cpu_s": _SECONDS,
+    "peak_memory_bytes": {**_COUNT, "description": "Of its largest process."},
+    "processes": {**_COUNT, "description": "How many there were, with those that it started."},
+    "bytes_in": {**_COUNT, "description": "What it was sent."},
+    "bytes_out": {**_COUNT, "description": "What it has sent."},
+}
+
+_PLUGIN = _object(
+    {
+        "end": {"enum": ["source", "target"]},
+        "name": _TEXT,
+        "version": _TEXT,
+        "sha256": {**_TEXT, "description": "Of its file, or of the list of its distribution's files."},
+        "sdk": {**_TEXT_OR_NULL, "description": "The release of dativo-plugin-sdk that it runs with."},
+        "protocol": _COUNT_OR_NULL,
+        "language": _TEXT_OR_NULL,
+        "isolation": {**_TEXT, "description": "none: a process of its own, which is no sandbox."},
+        "grant": GRANT,
+        "grant_sha256": {**_TEXT, "description": "Of the grant as JSON with sorted keys and no spaces."},
+        "outcome": {"enum": ["ok", "failed", "killed"]},
+        "error_code": _TEXT_OR_NULL,
+        "usage": _object({**_USAGE, "starts": {**_COUNT, "description": "How often it was started."}}),
+        "processes": {
+            **_list(
+                _object(
+                    {
+                        **_USAGE,
+                        "duration_s": _SECONDS,
+                        "exit_code": {"type": ["integer", "null"]},
+                        "signal": _TEXT_OR_NULL,
+                        "killed": {**_TEXT_OR_NULL, "description": "Why the engine ended it."},
+                    }
+                )
+            ),
+            "description": "One for each time that it was started.",
+        },
+    }
+)
+
 REPORT: dict[str, Any] = _document(
     "dativo.report/1",
     "The report of dativo run",
@@ -213,6 +274,7 @@ REPORT: dict[str, Any] = _document(
         "dativo_version": _TEXT,
         "delivery": {"enum": ["exactly_once", "at_least_once"]},
         "isolation": {**_TEXT, "description": "Where third-party code ran."},
+        "plugins": {**_list(_PLUGIN), "description": "Each end that is a plugin: its grant, and what it used."},
         "streams": _list(_STREAM),
         "errors": _list(ERROR),
         "warnings": _list(_TEXT),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
     Budget,
     RunOptions,
@@ -31,8 +34,6 @@ from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExec
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
 
-End = Literal["source", "target"]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -51,8 +52,8 @@ class Target:
 
 
 @contextmanager
-def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Source]:
-    """Make the reader, and close it afterwards."""
+def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Source]:
+    """Make the reader, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
     connector = _find(loaded, "reader", job.source.connector, mode)
     config = SourceConfig(
@@ -63,7 +64,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
         engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
-    with _foreign_output(connector):
+    with _foreign_output(connector), _admitted(hosting, loaded, "source", connector, config):
         with _explained(loaded, "source", connector):
             reader = make_reader(connector, config)
         try:
@@ -73,8 +74,8 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[So
 
 
 @contextmanager
-def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Target]:
-    """Make the writer, and close it afterwards."""
+def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Target]:
+    """Make the writer, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
     connector = _find(loaded, "writer", job.target.connector, mode)
     config = TargetConfig(
@@ -86,7 +87,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted") -> Iterator[Ta
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    with _foreign_output(connector):
+    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config):
         with _explained(loaded, "target", connector):
             writer = make_writer(connector, config, states=states, output_base=output_base)
         try:
@@ -180,6 +181,19 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
         options=plan.table_options,
         buffer_bytes=budget.buffer_bytes,
     )
+
+
+@contextmanager
+def _admitted(
+    hosting: Hosting | None, loaded: LoadedJob, end: End, connector: Connector, config: SourceConfig | TargetConfig
+) -> Iterator[PluginRecord | None]:
+    """Decide what a plugin may do, and note what it does; None for a connector of our own."""
+    plugin: object = connector.plugin
+    if not isinstance(plugin, FoundPlugin):
+        yield None
+        return
+    with (hosting or Hosting()).admitted(loaded, end, plugin, config) as record:
+        yield record
 
 
 def _foreign_output(connector: Connector) -> AbstractContextManager[None]:

@@ -28,6 +28,7 @@ from dativo_ingest.run.ends import (
 )
 from dativo_ingest.run.error_document import error_document
 from dativo_ingest.run.events import Listener, RunFinished, RunStarted, StreamFinished, TableCared, Waiting, Warning_
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.key_diff import is_due
 from dativo_ingest.run.lease import Leases, lease_key
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
@@ -64,6 +65,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.seen = SeenStates(state_file(self.loaded.folder))
+        self.hosting = Hosting(self.run_id)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -89,6 +91,7 @@ class _Run:
             started_at=self.started_at,
             delivery=self.delivery,
             isolation=self.isolation,
+            plugins=[record.document() for record in self.hosting.records],
             streams=self.streams,
             errors=self.errors,
             warnings=self.warnings,
@@ -113,8 +116,8 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     try:
         with ExitStack() as ends:
             mode = cast("Mode", options.mode)
-            source = ends.enter_context(open_source(loaded, mode=mode))
-            target = ends.enter_context(open_target(loaded, mode=mode))
+            source = ends.enter_context(open_source(loaded, mode=mode, hosting=run.hosting))
+            target = ends.enter_context(open_target(loaded, mode=mode, hosting=run.hosting))
             run.delivery = target.writer.delivery
             if not (source.connector.built_in and target.connector.built_in):
                 run.isolation = "none"

@@ -97,6 +97,7 @@ def report_document(  # noqa: PLR0913  the parts of the document
     started_at: str,
     delivery: str,
     isolation: str,
+    plugins: Sequence[Mapping[str, Any]],
     streams: Sequence[Mapping[str, Any]],
     errors: Sequence[Mapping[str, Any]],
     warnings: Sequence[str],
@@ -112,6 +113,7 @@ def report_document(  # noqa: PLR0913  the parts of the document
         started_at: As `now` gave it.
         delivery: What the target promises.
         isolation: Where third-party code ran.
+        plugins: What each end's plugin was granted and did, as `PluginRecord` says it.
         streams: The streams' documents.
         errors: Errors of the run itself and of its streams.
         warnings: What the streams warned of.
@@ -132,6 +134,7 @@ def report_document(  # noqa: PLR0913  the parts of the document
         "dativo_version": dativo_ingest.__version__,
         "delivery": delivery,
         "isolation": isolation,
+        "plugins": list(plugins),
         "streams": list(streams),
         "errors": list(errors),
         "warnings": list(warnings),

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 from typing import Any
+
+from dativo_ingest.sandbox.asked import AskedHost, AskedText, EndConfig, asked_hosts, asked_paths, asked_secrets
+from dativo_ingest.sandbox.limits import LIMITS, Limit, limits_of
+from dativo_ingest.sandbox.manifest import FILE_NAME, Manifest
+from dativo_ingest.sandbox.terms import Said, Terms
+from dativo_plugin_sdk.errors import InsufficientPermissionsError
 
 
 @dataclass(frozen=True)
@@ -71,3 +79,182 @@ class Grant:
         """Hash what it says: the same for the same grant, wherever and whenever it is made."""
         text = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that a plugin asks for and does not get.
+
+    Attributes:
+        what: Its name: ``network``, ``resources.memory``.
+        asked: What the plugin asks for, as a manifest writes it.
+        asked_at: Where.
+        allowed: What the operator allows.
+        allowed_at: Where.
+    """
+
+    what: str
+    asked: str
+    asked_at: str
+    allowed: str
+    allowed_at: str
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """The plugin that asks.
+
+    Attributes:
+        name: What it is called.
+        sha256: The hash of its code.
+        manifest: What it says of itself.
+        home: Where its manifest is, or would be: ``dativo-plugin.yaml beside stripe_reader.py``.
+    """
+
+    name: str
+    sha256: str
+    manifest: Manifest | None
+    home: str = FILE_NAME
+
+
+def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
+    """Give a plugin what it asks for, if it may have all of it.
+
+    Nothing that is asked for is silently cut. What a manifest does not say is the default, or the most that the
+    operator allows where that is less.
+
+    Raises:
+        InsufficientPermissionsError: It asks for more than the operator allows, or may not run at all. The message has
+            the difference line by line, ``details["refused"]`` has it as data.
+        InvalidConfigError: The job gives it credentials that its manifest does not name, or has no host where the
+            manifest looks for one.
+        MissingConfigError: The job lacks credentials that its manifest names.
+    """
+    _admit(plugin, terms)
+    manifest = plugin.manifest
+    secrets = asked_secrets(plugin.name, manifest, config)
+    hosts = list(asked_hosts(manifest, config)) if manifest else []
+    reads = list(asked_paths(manifest, config, "read")) if manifest else []
+    writes = list(asked_paths(manifest, config, "write")) if manifest else []
+    asked = {limit.key: value for limit, value in limits_of(manifest.resources, manifest.deadlines)} if manifest else {}
+    subprocess = manifest is not None and manifest.capabilities.subprocess
+    refusals = [
+        *_refused_hosts(hosts, terms.network),
+        *_refused_paths("filesystem.read", reads, terms.read),
+        *_refused_paths("filesystem.write", writes, terms.write),
+        *_refused_secrets(secrets, terms.secrets),
+        *_refused_subprocess(manifest, terms.subprocess, asked=subprocess),
+        *_refused_limits(manifest, asked, terms.limits),
+    ]
+    if refusals:
+        raise _difference(plugin, terms, refusals)
+    given = {key: asked.get(key, min(limit.default, terms.limits[key].value)) for key, limit in LIMITS.items()}
+    return Grant(
+        network=_ordered(str(each.host) for each in hosts),
+        read=_ordered(each.text for each in reads),
+        write=_ordered(each.text for each in writes),
+        secrets=_ordered(each.text for each in secrets),
+        subprocess=subprocess,
+        memory_bytes=int(given["resources.memory"]),
+        cpu=float(given["resources.cpu"]),
+        pids=int(given["resources.pids"]),
+        wall_s=float(given["resources.wall"]),
+        tmp_bytes=int(given["resources.tmp"]),
+        log_bytes=int(given["resources.log"]),
+        deadlines=Deadlines(
+            start_s=float(given["deadlines.start"]),
+            check_s=float(given["deadlines.check"]),
+            discover_s=float(given["deadlines.discover"]),
+            idle_s=float(given["deadlines.idle"]),
+        ),
+        environment=_ordered(terms.environment.value),
+    )
+
+
+def way_out(what: str, plugin: Applicant) -> str:
+    """Say how a plugin that was stopped gets more of ``what``: ``resources.wall``, ``capabilities.network``."""
+    section, _, name = what.partition(".")
+    if plugin.manifest is None:
+        return (
+            f"it has no manifest, so that it gets the default; write a {plugin.home} with api, name, version and "
+            f"{section}: {{{name}: ...}}, as far as the operator's policy allows it"
+        )
+    return f"have {what} of {plugin.manifest.path} ask for more, as far as the operator's policy allows it"
+
+
+def _admit(plugin: Applicant, terms: Terms) -> None:
+    refused_by = terms.refused_by(plugin.name, plugin.sha256)
+    if refused_by is not None:
+        raise InsufficientPermissionsError(
+            f"the plugin {plugin.name} (sha256:{plugin.sha256}) may not run for the tenant {terms.tenant}: "
+            f"{refused_by}",
+            details={"plugin": plugin.name, "sha256": plugin.sha256, "tenant": terms.tenant},
+            hint="ask the operator to allow it by its name or its hash",
+        )
+    if plugin.manifest is None and terms.needs_manifest.value:
+        raise InsufficientPermissionsError(
+            f"the plugin {plugin.name} has no manifest, which the tenant {terms.tenant}'s plugins need: "
+            f"{terms.needs_manifest.where}",
+            details={"plugin": plugin.name, "tenant": terms.tenant},
+            hint=f"write a {plugin.home} with api, name, version and what it needs",
+        )
+
+
+def _refused_hosts(asked: Iterable[AskedHost], allowed: Said[Any]) -> Iterator[Refusal]:
+    for each in asked:
+        if allowed.value is not None and not any(host.covers(each.host) for host in allowed.value):
+            yield _refusal("network", str(each.host), each.where, allowed)
+
+
+def _refused_paths(what: str, asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:
+    for each in asked:
+        path = PurePosixPath(each.text)
+        if allowed.value is not None and not any(path.is_relative_to(folder) for folder in allowed.value):
+            yield _refusal(what, each.text, each.where, allowed)
+
+
+def _refused_secrets(asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:
+    for each in asked:
+        if allowed.value is not None and each.text not in allowed.value:
+            yield _refusal("secrets", each.text, each.where, allowed)
+
+
+def _refused_subprocess(manifest: Manifest | None, allowed: Said[bool], *, asked: bool) -> Iterator[Refusal]:
+    if asked and manifest is not None and not allowed.value:
+        where = manifest.locate(("capabilities", "subprocess"))
+        yield Refusal("subprocess", "true", where, "false", allowed.where)
+
+
+def _refused_limits(
+    manifest: Manifest | None, asked: Mapping[str, float], allowed: Mapping[str, Said[float]]
+) -> Iterator[Refusal]:
+    for key, value in asked.items():
+        if manifest is not None and value > allowed[key].value:
+            limit: Limit = LIMITS[key]
+            where = manifest.locate((limit.section, limit.name))
+            yield Refusal(key, limit.text(value), where, limit.text(allowed[key].value), allowed[key].where)
+
+
+def _refusal(what: str, asked: str, where: str, allowed: Said[Any]) -> Refusal:
+    return Refusal(what, asked, where, ", ".join(map(str, allowed.value)) or "nothing", allowed.where)
+
+
+def _difference(plugin: Applicant, terms: Terms, refusals: list[Refusal]) -> InsufficientPermissionsError:
+    lines = [
+        f"  {each.what}\n    asked    {each.asked}  ({each.asked_at})\n    allowed  {each.allowed}  ({each.allowed_at})"
+        for each in refusals
+    ]
+    asks = f"ask for less in {plugin.manifest.path}" if plugin.manifest else "give it less in the job"
+    return InsufficientPermissionsError(
+        f"the plugin {plugin.name} asks for more than the tenant {terms.tenant} is allowed:\n" + "\n".join(lines),
+        details={
+            "plugin": plugin.name,
+            "tenant": terms.tenant,
+            "refused": [{field.name: getattr(each, field.name) for field in fields(each)} for each in refusals],
+        },
+        hint=f"{asks}, or ask the operator to allow it in the policy",
+    )
+
+
+def _ordered(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(texts)))

@@ -15,18 +15,17 @@ from typing import Annotated, Literal, TypeAlias
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from dativo_ingest.job.durations import Duration
 from dativo_ingest.job.files import read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
-from dativo_ingest.job.problems import Loc, Problem, error_of
 from dativo_ingest.job.sizes import Size
-from dativo_ingest.job.yaml_nodes import Document, read_document
 from dativo_ingest.sandbox.hosts import AskedHost
-from dativo_plugin_sdk.config import list_of_one, parse
-from dativo_plugin_sdk.errors import InvalidConfigError, PluginLoadError
+from dativo_ingest.sandbox.written import WrittenModel, read_written
+from dativo_plugin_sdk.config import list_of_one
+from dativo_plugin_sdk.errors import PluginLoadError
 
 FILE_NAME = "dativo-plugin.yaml"
 """The name of every manifest."""
@@ -86,7 +85,9 @@ def _entry(text: str) -> str:
 class Command(JobModel):
     """A plugin that is a program of its own, in any language."""
 
-    command: Annotated[list[str], Field(min_length=1), BeforeValidator(list_of_one)] = Field(
+    command: Annotated[
+        list[str], Field(min_length=1), BeforeValidator(list_of_one, json_schema_input_type=str | list[str])
+    ] = Field(
         description="The program and its arguments. A program with a `/` in it is one from the manifest's folder on; "
         "any other is looked for in `PATH`."
     )
@@ -168,7 +169,7 @@ class Deadlines(JobModel):
     idle: Duration | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
 
 
-class Manifest(JobModel):
+class Manifest(WrittenModel):
     """A plugin's manifest. `load_manifest` makes it."""
 
     api: Literal[1] = Field(description="The version of the manifest's format: 1.")
@@ -189,31 +190,10 @@ class Manifest(JobModel):
     state_version: int = Field(default=1, ge=1, description="The version of the state that it writes.")
     config_version: int = Field(default=1, ge=1, description="The version of the configuration that it reads.")
 
-    _document: Document | None = PrivateAttr(default=None)
-    _path: Path | None = PrivateAttr(default=None)
-
-    @property
-    def path(self) -> Path:
-        """The manifest's file."""
-        if self._path is None:
-            raise AttributeError("this manifest was not read from a file")
-        return self._path
-
     @property
     def folder(self) -> Path:
         """The folder that its paths are relative to."""
         return self.path.parent
-
-    def locate(self, loc: Loc) -> str:
-        """Give ``dativo-plugin.yaml:6:3`` for a key, or for the nearest one above it that the file has."""
-        if self._document is None:
-            return FILE_NAME
-        position = self._document.position(loc)
-        return f"{self._document.name}:{position.line}:{position.column}"
-
-    def says(self, loc: Loc) -> bool:
-        """Say whether the file has this very key."""
-        return self._document is not None and self._document.has(loc)
 
     def entry(self, kind: Kind) -> str | tuple[str, ...] | None:
         """Give where the code of a reader or writer is: a class as it is written, or a command to run."""
@@ -244,21 +224,7 @@ def read_manifest(raw: bytes, path: Path) -> Manifest:
         InvalidConfigError: Something is wrong with it. The message has a line for each problem:
             ``dativo-plugin.yaml:6:3 capabilities.netwrok: unknown key, did you mean network``.
     """
-    hint = "a manifest has at least api, name and version"
-    document = read_document(raw, str(path), hint_if_empty=hint)
-    try:
-        manifest = parse(Manifest, document.data, where="")
-    except InvalidConfigError as error:
-        raise error_of(
-            [
-                Problem(tuple(item["loc"]), item["message"], document.position(tuple(item["loc"])))
-                for item in error.details["problems"]
-            ],
-            document.name,
-        ) from None
-    manifest._document = document  # noqa: SLF001  what it was made from, for messages
-    manifest._path = path  # noqa: SLF001
-    return manifest
+    return read_written(Manifest, raw, path, hint_if_empty="a manifest has at least api, name and version")
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -1,0 +1,34 @@
+"""What this process is and whose policy it obeys: one command, one operator.
+
+It is the process's own, as the values to redact are, so that no way to a plugin can leave the policy out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.policy import Policy
+
+
+@dataclass
+class ProcessPolicy:
+    """What the command line said.
+
+    Attributes:
+        policy: The operator's; None allows whatever plugins ask for.
+        command: The command, as the audit log names it: ``run``, ``state get``.
+    """
+
+    policy: Policy | None = None
+    command: str = "run"
+
+    @property
+    def writes_beside_jobs(self) -> bool:
+        """Whether the command writes into the job's folder; the others leave no trace of themselves there."""
+        return self.command.split(" ", maxsplit=1)[0] in {"run", "state", "table"}
+
+
+PROCESS = ProcessPolicy()
+"""The process's own: the command line sets it."""
