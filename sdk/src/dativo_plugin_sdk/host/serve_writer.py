@@ -10,6 +10,7 @@ import pyarrow as pa
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import PluginExecutionError
+from dativo_plugin_sdk.migrations import config_for
 from dativo_plugin_sdk.plugin_calls import broke
 from dativo_plugin_sdk.plugin_files import FileMetadata, LocalFiles
 from dativo_plugin_sdk.protocol import messages, writer_messages
@@ -79,7 +80,14 @@ class WriterService:
 
     def configure(self, params: Params) -> dict[str, Any]:
         """Make the plugin, and say what it can do with this configuration."""
-        config = messages.target_config_from_json(params.get("config"))
+        written = messages.target_config_from_json(params.get("config"))
+        config = self._exchange.call(
+            f"{self._plugin.__name__}.migrate_config",
+            config_for,
+            self._plugin,
+            written,
+            params.get("config_version", 1),
+        )
         if issubclass(self._plugin, StreamWriter):
             writer = self._exchange.call(f"{self._plugin.__name__}.__init__", self._plugin, config)
             self._served = _Tables(writer, self._exchange)
