@@ -27,6 +27,7 @@ from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
 from dativo_ingest.job import delete_detection, model as job_model
 from dativo_ingest.run import documents_schema
+from dativo_ingest.sandbox.limits import LIMITS
 from dativo_plugin_sdk import errors
 
 DOCS = Path(__file__).parent
@@ -82,6 +83,8 @@ def region(name: str) -> str:
             return _errors()
         case "exit_codes":
             return _exit_codes()
+        case "grant_defaults":
+            return _grant_defaults()
         case "commands":
             return "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items())
     module, _, class_name = name.partition(":")
@@ -140,8 +143,9 @@ def _type_of(schema: dict[str, Any], models: dict[str, Any]) -> str:  # noqa: PL
         name = schema["$ref"].rpartition("/")[2]
         target = models[name]
         return f"[`{_key(name)}`](#{_key(name)})" if name in JOB_MODELS else _type_of(target, models)
-    if "anyOf" in schema:
-        parts = [_type_of(part, models) for part in schema["anyOf"] if part.get("type") != "null"]
+    several = next((key for key in ("anyOf", "oneOf") if key in schema), None)
+    if several is not None:
+        parts = [_type_of(part, models) for part in schema[several] if part.get("type") != "null"]
         return " or ".join(dict.fromkeys(parts))
     if "const" in schema:
         return f"`{schema['const']}`"
@@ -180,6 +184,11 @@ def _default(info: FieldInfo) -> str:
     if value is None or value in ({}, [], ()) or isinstance(value, BaseModel):
         return ""
     return f"`{json.dumps(value, ensure_ascii=False)}`" if not isinstance(value, str) else f"`{value}`"
+
+
+def _grant_defaults() -> str:
+    rows = [(f"`{limit.key}`", f"`{limit.text(limit.default)}`") for limit in LIMITS.values()]
+    return _table(("Key", "Default"), [("`capabilities`", "none; the credentials of its own end"), *rows])
 
 
 # Errors and exit codes

@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 from dativo_ingest.run import documents_schema
 
 
-@pytest.mark.parametrize("what", ["job", "contract", "report"])
+@pytest.mark.parametrize("what", ["job", "contract", "report", "plugin", "policy"])
 def test_a_schema_is_one_json_document_that_validators_take(invoke: Invoke, what: str) -> None:
     done = invoke("schema", what)
 

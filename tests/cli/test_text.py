@@ -256,6 +256,17 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
     ]
 
 
+def test_what_a_plugin_used_is_shown_and_that_it_has_no_sandbox() -> None:
+    usage = {"cpu_s": 12.34, "peak_memory_bytes": 250_000_000}
+    plugin = {"end": "source", "name": "stripe-reader", "version": "1.4.0", "usage": usage}
+
+    shown = text.report_text(report(stream("orders"), plugins=[plugin])).splitlines()
+
+    assert shown[4] == (
+        "  source stripe-reader 1.4.0: a process of its own, no sandbox; 12.3 s of CPU, 250.0 MB of memory"
+    )
+
+
 def test_schema_changes_and_warnings_are_shown() -> None:
     shown = text.report_text(
         report(stream("orders", schema_changes=["added column note"]), warnings=["orders: extra column x left out"]),

@@ -335,8 +335,8 @@ def test_a_key_is_located(served: LoadedJob) -> None:
     assert served.locate(()) == "job.yaml:1:1"
 
 
-def test_jobs_of_a_folder_are_found_by_name_without_contracts(tmp_path: Path) -> None:
-    for name in ["b.yaml", "a.yml", "c.odcs.yaml", ".hidden.yaml", "notes.txt"]:
+def test_jobs_of_a_folder_are_found_by_name_without_contracts_and_manifests(tmp_path: Path) -> None:
+    for name in ["b.yaml", "a.yml", "c.odcs.yaml", "dativo-plugin.yaml", ".hidden.yaml", "notes.txt"]:
         (tmp_path / name).touch()
     (tmp_path / "folder.yaml").mkdir()
 

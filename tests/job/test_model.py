@@ -198,3 +198,30 @@ def test_keys_are_compared_once_a_day_and_half_of_a_table_may_go() -> None:
 def test_delete_detection_that_means_nothing_is_refused(stream: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidConfigError, match=message):
         job(streams={"a": {"primary_key": "id", **stream}})
+
+
+@pytest.mark.parametrize("version", ["1.4.0", "~=1.4", ">=1.4,<2", "1.4.0rc1"])
+def test_an_end_may_ask_for_versions_of_its_connector(version: str) -> None:
+    assert job(source={"connector": "csv", "version": version}).source.version == version
+    assert job().source.version is None
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (1.10, "source.version: a version is text: write it in quotes, since YAML takes 1.10 for the number 1.1"),
+        ("newest", "source.version: 'newest' is no version and no PEP 440 specifier, such as ~=1.4 or >=1.4,<2"),
+    ],
+)
+def test_a_version_that_is_none_is_refused(written: object, message: str) -> None:
+    with pytest.raises(InvalidConfigError) as caught:
+        parse(Job, {"version": 1, "name": "o", **ENDS, "source": {"connector": "csv", "version": written}}, where="")
+
+    assert message in str(caught.value)
+
+
+def test_a_section_is_written_for_the_first_version_of_its_connector_s_configuration() -> None:
+    assert job().target.config_version == 1
+    assert job(target={"connector": "duckdb", "config_version": 3}).target.config_version == 3
+    with pytest.raises(InvalidConfigError, match=r"target\.config_version"):
+        job(target={"connector": "duckdb", "config_version": 0})

@@ -149,6 +149,7 @@ def report_text(
         rows = [heads, *(_stream_row(stream, (durations_ms or {}).get(stream["name"])) for stream in streams)]
         lines += ["", *table(rows, right=(3, 4, 5, 6, 7, 9, 10))]
     lines += [f"  {stream['name']}: {change}" for stream in streams for change in stream.get("schema_changes") or []]
+    lines += map(_plugin_line, report.get("plugins") or ())
     told = [*(f"⚠ {warning}" for warning in report["warnings"]), *(f"⚠ {note}" for note in notes)]
     if told:
         lines += ["", *told]
@@ -159,6 +160,13 @@ def report_text(
     if following:
         lines += ["", *following]
     return "\n".join(lines)
+
+
+def _plugin_line(plugin: Mapping[str, Any]) -> str:
+    """Say what a plugin has used, and that nothing but a process of its own keeps it apart."""
+    usage = plugin["usage"]
+    used = f"{usage['cpu_s']:.1f} s of CPU, {size(usage['peak_memory_bytes'])} of memory"
+    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: a process of its own, no sandbox; {used}"
 
 
 def _elapsed_ms(report: Mapping[str, Any]) -> float:

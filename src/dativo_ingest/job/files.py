@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dativo_plugin_sdk.errors import InsufficientPermissionsError, InvalidConfigError, MissingConfigError
 
+MANIFEST_NAME = "dativo-plugin.yaml"
+"""The name of every plugin's manifest."""
 MAX_BYTES = 4 * 2**20
 """The largest file that is read."""
 

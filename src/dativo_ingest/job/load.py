@@ -8,12 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from dativo_ingest.job.files import MAX_BYTES, read_file
+from dativo_ingest.job.files import MANIFEST_NAME, MAX_BYTES, read_file
 from dativo_ingest.job.model import Job
 from dativo_ingest.job.problems import Loc, Problem, dotted, error_of
-from dativo_ingest.job.references import ResolveSecret, resolve_references
+from dativo_ingest.job.references import ResolveSecret, resolve_references, secret_places
 from dativo_ingest.job.yaml_nodes import Document, read_document
 from dativo_plugin_sdk.config import parse
 from dativo_plugin_sdk.errors import (
@@ -53,6 +53,14 @@ class LoadedJob:
         """Give ``job.yaml:6:3`` for a key, or for the nearest one above it that the file has."""
         position = self._document.position(loc)
         return f"{self._document.name}:{position.line}:{position.column}"
+
+    def secrets_beside_credentials(self, end: Literal["source", "target"]) -> list[str]:
+        """Say where an end's connector gets secrets that are not in its ``credentials``."""
+        sections: list[Loc] = [(end, "connection"), (end, "options")]
+        if end == "source":
+            sections += [("streams", name, "options") for name in self.job.streams]
+        places = (loc for section in sections for loc in secret_places(self._document, section))
+        return sorted(f"{self.locate(loc)} {dotted(loc)}" for loc in places)
 
     def explain(self, error: InvalidConfigError, base: Loc = ()) -> InvalidConfigError:
         """Give a connector's complaint about its configuration the positions of the job file.
@@ -157,7 +165,7 @@ def path_keys(connection: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def find_jobs(folder: str | Path) -> list[Path]:
-    """List the job files of a folder, by name: ``*.yaml`` and ``*.yml`` but no contracts and no hidden files.
+    """List the job files of a folder, by name: ``*.yaml`` and ``*.yml``, no contracts, manifests and hidden files.
 
     Raises:
         MissingConfigError: There is no such folder, or no job in it.
@@ -190,7 +198,7 @@ def absolute_path(written: str, folder: Path) -> str:
 
 def _is_job(path: Path) -> bool:
     name = path.name
-    is_yaml = name.endswith(JOB_ENDINGS) and not name.endswith(CONTRACT_ENDINGS)
+    is_yaml = name.endswith(JOB_ENDINGS) and not name.endswith((*CONTRACT_ENDINGS, MANIFEST_NAME))
     return is_yaml and not name.startswith(".") and path.is_file()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -21,6 +22,7 @@ from dativo_ingest.job.delete_detection import DeleteDetection
 from dativo_ingest.job.durations import Duration
 from dativo_ingest.job.job_model import JobModel
 from dativo_plugin_sdk.config import Credentials, as_credentials, list_of_one
+from dativo_plugin_sdk.versions import specifier
 
 Mode: TypeAlias = Literal["full_refresh", "incremental", "cdc"]
 Write: TypeAlias = Literal["append", "overwrite", "merge"]
@@ -73,12 +75,40 @@ Properties: TypeAlias = Annotated[
 ]
 
 
+def _version_in_quotes(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("a version is text: write it in quotes, since YAML takes 1.10 for the number 1.1")  # noqa: TRY004  pydantic's
+    return value
+
+
+def _specifier(value: str) -> str:
+    try:
+        specifier(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no version and no PEP 440 specifier, such as ~=1.4 or >=1.4,<2") from error
+    return value
+
+
 class _End(JobModel):
     """What source and target share."""
 
     connector: str = Field(
         min_length=1,
         description="A built-in or installed name, or `path/to/file.py:Class` for a plugin of your own.",
+    )
+    version: (
+        Annotated[str, BeforeValidator(_version_in_quotes, json_schema_input_type=str), AfterValidator(_specifier)]
+        | None
+    ) = Field(
+        default=None,
+        description='Which versions of the connector the job may run with: one version, `"1.4.0"`, or a PEP 440 '
+        'specifier, `"~=1.4"`. Left out, any. A built-in connector has the version of Dativo.',
+    )
+    config_version: int = Field(
+        default=1,
+        ge=1,
+        description="The version of the connector's configuration that this section is written for. A connector of a "
+        "later one takes it over, or says what to change.",
     )
     connection: Section = Field(
         default_factory=dict,

@@ -20,7 +20,7 @@ What holds, in full:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import unquote
@@ -40,6 +40,7 @@ _IN_VARIABLE = re.compile(
     r"(?P<escape>\$\$\{)|\$\{(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}"
 )
 _URL_LOGIN = re.compile(r"://[^/?#\s:@]*:([^/?#\s]+)@")
+_SECRET_REFERENCE = re.compile(r"(?<!\$)\$\{secret:")
 _SECRET_KEY = re.compile(
     r"(?:^|[_.-])(?:pass|passwords?|passwd|pwd|passphrase|secret|token|key|dsn)$|(?:password|secret|token|key)$",
     re.IGNORECASE,
@@ -409,6 +410,24 @@ class _Walk:
     ) -> None:
         self.failed.add(loc)
         self.problems.append(Problem(loc, message, self._document.values[loc], hint, error_class))
+
+
+def secret_places(document: Document, section: Loc) -> Iterator[Loc]:
+    """Find the values of a section that hold a secret: a reference to one, a key that says so, a URL's password."""
+    value: Any = document.data
+    for part in section:
+        value = value.get(part) if isinstance(value, dict) else None
+    waiting: list[tuple[Loc, object]] = [(section, value)]
+    while waiting:
+        loc, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [((*loc, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*loc, index), item) for index, item in enumerate(value)]
+        elif isinstance(value, str) and (
+            _is_secret(loc) or _SECRET_REFERENCE.search(value) or _URL_LOGIN.search(value)
+        ):
+            yield loc
 
 
 def _is_credential(loc: Loc) -> bool:

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 import dativo_plugin_sdk
 from dativo_ingest.plugin_process.wire import GoneError, OverdueError, Wire
-from dativo_ingest.sandbox.launch import RESOURCE_OUTPUT, Exit, RunSpec, Session
+from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, RunSpec, Session
 from dativo_ingest.sandbox.output import printable
 from dativo_ingest.secrets.redaction import redact, redact_document
 from dativo_plugin_sdk.errors import (
@@ -43,7 +43,6 @@ from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, coun
 PROTOCOLS: Final = (1,)
 """The versions of the protocol that this engine speaks."""
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
-PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
 
 Within: TypeAlias = Literal["start", "check", "discover", "idle"]
 """The deadline of a request, as a manifest names it."""

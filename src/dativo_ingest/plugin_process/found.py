@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.manifest import Kind, Manifest
 from dativo_plugin_sdk.errors import PluginLoadError
 
@@ -55,6 +56,15 @@ class FoundPlugin:
         if self.file is not None:
             return f"{self.file.name}:{self.class_name}"
         return self.name
+
+    @property
+    def manifest_place(self) -> str:
+        """Where its manifest is; where it has none, where one would be: ``a dativo-plugin.yaml beside shop.py``."""
+        if self.manifest is not None:
+            return str(self.manifest.path)
+        if self.file is not None:
+            return f"a {MANIFEST_NAME} beside {self.file.name}"
+        return f"a {MANIFEST_NAME} in the package of {self.name}"
 
 
 def sha256_of_files(*paths: Path) -> str:

@@ -14,7 +14,6 @@ from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.grant import Applicant, decide
-from dativo_ingest.sandbox.manifest import FILE_NAME
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
 from dativo_ingest.sandbox.terms import Terms
@@ -56,7 +55,8 @@ class Hosting:
         terms = terms_of(PROCESS.policy, loaded.job.tenant)
         audit = _Audit.of(self, loaded, terms, end, plugin)
         try:
-            grant = decide(applicant(plugin), terms, _end_config(loaded, end, config))
+            asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
+            grant = decide(asks, terms, _end_config(loaded, end, config))
         except DativoError as error:
             audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
             raise
@@ -72,13 +72,6 @@ class Hosting:
             audit.write("ended", {**granted, **ended})
 
 
-def applicant(plugin: FoundPlugin) -> Applicant:
-    """Give a plugin as the one that asks for something."""
-    beside = plugin.file.name if plugin.file is not None else plugin.name
-    home = f"{FILE_NAME} beside {beside}" if plugin.file is not None else f"{FILE_NAME} in the package of {beside}"
-    return Applicant(plugin.title, plugin.sha256, plugin.manifest, home)
-
-
 def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:
     return EndConfig(
         end=end,
@@ -86,6 +79,7 @@ def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig
         connection=config.connection,
         options=config.options,
         credentials=tuple(config.credentials),
+        other_secrets=tuple(loaded.secrets_beside_credentials(end)),
         locate=loaded.locate,
     )
 

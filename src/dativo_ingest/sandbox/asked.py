@@ -29,6 +29,7 @@ class EndConfig:
         connection: As the plugin gets it.
         options: As the plugin gets them.
         credentials: Their keys.
+        other_secrets: Where it has secrets that are no credentials.
         locate: Gives ``job.yaml:6:3`` for a key of the job.
     """
 
@@ -37,6 +38,7 @@ class EndConfig:
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credentials: tuple[str, ...] = ()
+    other_secrets: tuple[str, ...] = ()
     locate: Callable[[Loc], str] = field(default=lambda _: "the job", repr=False, compare=False)
 
     def value(self, key: tuple[str, ...]) -> object:
@@ -129,11 +131,18 @@ def asked_secrets(plugin: str, manifest: Manifest | None, config: EndConfig) -> 
     """Give the credentials that a plugin is to get: those that its manifest names, else those that the job gives it.
 
     Raises:
-        InvalidConfigError: The job gives one that the manifest does not name.
+        InvalidConfigError: The job gives one that the manifest does not name, or one that has no name.
         MissingConfigError: The job lacks one that the manifest names.
     """
     if manifest is None:
         return [AskedText(name, config.place("credentials", name)) for name in config.credentials]
+    if config.other_secrets:
+        raise InvalidConfigError(
+            f"{plugin} has a manifest, so that it gets its secrets by name, from credentials; the job has others:\n"
+            + "\n".join(f"  {place}" for place in config.other_secrets),
+            details={"places": list(config.other_secrets)},
+            hint="move them into credentials, and have the manifest name them",
+        )
     written = list(enumerate(manifest.capabilities.secrets))
     named = {text.removesuffix("?"): manifest.locate(("capabilities", "secrets", index)) for index, text in written}
     unnamed = [name for name in config.credentials if name not in named]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 from typing import Any
 
+from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.asked import AskedHost, AskedText, EndConfig, asked_hosts, asked_paths, asked_secrets
 from dativo_ingest.sandbox.limits import LIMITS, Limit, limits_of
-from dativo_ingest.sandbox.manifest import FILE_NAME, Manifest
+from dativo_ingest.sandbox.manifest import Manifest
 from dativo_ingest.sandbox.terms import Said, Terms
 from dativo_plugin_sdk.errors import InsufficientPermissionsError
 
@@ -108,13 +109,13 @@ class Applicant:
         name: What it is called.
         sha256: The hash of its code.
         manifest: What it says of itself.
-        home: Where its manifest is, or would be: ``dativo-plugin.yaml beside stripe_reader.py``.
+        home: Where its manifest is, or would be: ``a dativo-plugin.yaml beside stripe_reader.py``.
     """
 
     name: str
     sha256: str
     manifest: Manifest | None
-    home: str = FILE_NAME
+    home: str = f"a {MANIFEST_NAME}"
 
 
 def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
@@ -171,17 +172,6 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
     )
 
 
-def way_out(what: str, plugin: Applicant) -> str:
-    """Say how a plugin that was stopped gets more of ``what``: ``resources.wall``, ``capabilities.network``."""
-    section, _, name = what.partition(".")
-    if plugin.manifest is None:
-        return (
-            f"it has no manifest, so that it gets the default; write a {plugin.home} with api, name, version and "
-            f"{section}: {{{name}: ...}}, as far as the operator's policy allows it"
-        )
-    return f"have {what} of {plugin.manifest.path} ask for more, as far as the operator's policy allows it"
-
-
 def _admit(plugin: Applicant, terms: Terms) -> None:
     refused_by = terms.refused_by(plugin.name, plugin.sha256)
     if refused_by is not None:
@@ -196,7 +186,7 @@ def _admit(plugin: Applicant, terms: Terms) -> None:
             f"the plugin {plugin.name} has no manifest, which the tenant {terms.tenant}'s plugins need: "
             f"{terms.needs_manifest.where}",
             details={"plugin": plugin.name, "tenant": terms.tenant},
-            hint=f"write a {plugin.home} with api, name, version and what it needs",
+            hint=f"write {plugin.home}, with api, name, version and what it needs",
         )
 
 

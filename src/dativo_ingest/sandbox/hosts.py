@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ADDRESS = re.compile(r"\[(?P<six>[^\]]+)\]:(?P<six_port>[^:]*)|(?P<host>[^:\[\]]*):(?P<port>[^:]*)")
+_LIKE_A_NUMBER = re.compile(r"\d+|0x[0-9a-f]*")  # 0177.1 and 2130706433 are addresses to some resolvers
 _MAX_NAME = 253
 _MAX_PORT = 65_535
 _CONFIG = re.compile(r"config:(?P<key>(?:connection|options)(?:\.[A-Za-z_]\w*)+)(?::(?P<port>.+))?")
@@ -77,8 +78,9 @@ def read_host(text: str, *, any_port: bool = False, labels: int = 2) -> Host:
     if not found:
         raise ValueError(f"{text!r} is no host with a port; write api.example.com:443")
     port = _port(found["port"] if found["six"] is None else found["six_port"], text, any_port=any_port)
-    name = found["six"] or found["host"]
-    return Host(_name(name, text, labels=labels), port)
+    if found["six"] is not None and not _is_address(found["six"]):
+        raise ValueError(f"{text!r}: within brackets stands an address of IP version 6")
+    return Host(_name(found["six"] or found["host"], text, labels=labels), port)
 
 
 def read_asked(text: str) -> Host | FromConfig:
@@ -159,7 +161,7 @@ def _name(text: str, whole: str, *, labels: int = 2) -> str:
         raise ValueError(f"{whole!r}: * stands for the first label and no other, such as *.example.com:443")
     if rest != name and rest.count(".") + 1 < labels:
         raise ValueError(f"{whole!r} stands for too many hosts; at least {labels} labels follow *.")
-    if len(rest) > _MAX_NAME or not _NAME.fullmatch(rest):
+    if len(rest) > _MAX_NAME or not _NAME.fullmatch(rest) or _LIKE_A_NUMBER.fullmatch(rest.rpartition(".")[2]):
         raise ValueError(f"{whole!r} has no name of a host; write api.example.com:443")
     return name
 

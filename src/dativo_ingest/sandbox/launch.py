@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import selectors
@@ -31,6 +32,7 @@ from dativo_plugin_sdk.protocol.breach import breach
 FOLDER_VARIABLE: Final = "DATIVO_PLUGIN_IO"
 TOKEN_VARIABLE: Final = "DATIVO_PLUGIN_TOKEN"  # noqa: S105  its name
 RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
+PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _WARDEN = str(Path(__file__).with_name("warden.py"))
@@ -39,6 +41,7 @@ _PASSED_ON_PREFIX = "LC_"
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
 _PIECE_BYTES = 2**16
 _LOOK_EVERY_S = 0.5
+_LONGEST_WAIT_S = 3600.0  # a selector takes no longer times than some weeks
 _LAST_OUTPUT_S = 1.0  # for pipes that somebody holds open who should be gone
 _KILLING_S = 7.0  # the warden takes 5 s at most
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
@@ -253,10 +256,15 @@ class Session:
 
     def _watch_on(self, selector: selectors.BaseSelector, lines: dict[int, Lines]) -> None:
         until_s: float | None = None
+        wall_s = self.started_s + self.spec.grant.wall_s
         while lines.keys() & selector.get_map().keys() or until_s is None:
-            left_s = None if until_s is None else until_s - time.monotonic()
-            if left_s is not None and left_s <= 0:
+            left_s = min(wall_s if until_s is None else until_s, time.monotonic() + _LONGEST_WAIT_S) - time.monotonic()
+            if left_s <= 0 and until_s is not None:
                 return
+            if left_s <= 0:
+                self.kill(self._overtime())
+                wall_s = math.inf
+                continue
             for key, _ in selector.select(left_s):
                 if key.data is not None:
                     self._accept(selector, key.data)
@@ -291,6 +299,14 @@ class Session:
             return True
         self.kill(self.flood())
         return False
+
+    def _overtime(self) -> PluginExecutionError:
+        return PluginExecutionError(
+            f"the plugin {self.spec.plugin} ran for {self.spec.grant.wall_s:g} s, as long as it may, and was ended",
+            error_code=PLUGIN_TIMEOUT,
+            details={"deadline": "wall", "seconds": self.spec.grant.wall_s},
+            hint="resources.wall in its manifest asks for more time, as far as the operator's policy allows it",
+        )
 
     def flood(self) -> PluginExecutionError:
         """Make the error for a plugin that prints and logs too much."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import Distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from dativo_ingest.job.durations import Duration
-from dativo_ingest.job.files import read_file
+from dativo_ingest.job.durations import PATTERN, Duration
+from dativo_ingest.job.files import MANIFEST_NAME, read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
 from dativo_ingest.job.sizes import Size
@@ -26,9 +27,6 @@ from dativo_ingest.sandbox.hosts import AskedHost
 from dativo_ingest.sandbox.written import WrittenModel, read_written
 from dativo_plugin_sdk.config import list_of_one
 from dativo_plugin_sdk.errors import PluginLoadError
-
-FILE_NAME = "dativo-plugin.yaml"
-"""The name of every manifest."""
 
 Kind: TypeAlias = Literal["reader", "writer"]
 
@@ -80,6 +78,21 @@ def _entry(text: str) -> str:
     elif not _MODULE_CLASS.fullmatch(text):
         raise ValueError(f"{text!r} names no class; write file.py:Class, package.module:Class or {{command: [...]}}")
     return text
+
+
+def _with_unit(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("write a number and a unit: 30s, 5m, 24h")  # noqa: TRY004  pydantic's own
+    return value
+
+
+Time: TypeAlias = Annotated[
+    Duration,
+    Field(gt=timedelta(0)),
+    BeforeValidator(_with_unit),
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+"""How long something may take."""
 
 
 class Command(JobModel):
@@ -153,7 +166,7 @@ class Resources(JobModel):
     memory: Size | None = Field(default=None, description="Memory of all its processes together: `512Mi`, `2Gi`.")
     cpu: float | None = Field(default=None, gt=0, le=1024, description="Processors: `1.0`, `0.5`.")
     pids: int | None = Field(default=None, ge=1, le=2**20, description="Processes and threads at once.")
-    wall: Duration | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
+    wall: Time | None = Field(default=None, description="How long one of its processes may run: `30m`, `24h`.")
     tmp: Size | None = Field(default=None, description="Files in its temporary folder: `256Mi`.")
     log: Size | None = Field(
         default=None, description="What a process may print and log: `16Mi`. One that prints more is ended."
@@ -163,10 +176,10 @@ class Resources(JobModel):
 class Deadlines(JobModel):
     """How long it may take to answer. What is left out is the default."""
 
-    start: Duration | None = Field(default=None, description="From its start to its first word: `60s`.")
-    check: Duration | None = Field(default=None, description="A step of a check: `2m`.")
-    discover: Duration | None = Field(default=None, description="Finding out what there is: `10m`.")
-    idle: Duration | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
+    start: Time | None = Field(default=None, description="From its start to its first word: `60s`.")
+    check: Time | None = Field(default=None, description="A step of a check: `2m`.")
+    discover: Time | None = Field(default=None, description="Finding out what there is: `10m`.")
+    idle: Time | None = Field(default=None, description="Between two signs of life, whatever it does: `15m`.")
 
 
 class Manifest(WrittenModel):
@@ -233,7 +246,7 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         ConfigurationError: It is missing, may not be read, or something is wrong with it.
     """
-    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {FILE_NAME}")
+    raw = read_file(path, what="manifest", hint_if_missing=f"a plugin's folder has its {MANIFEST_NAME}")
     return read_manifest(raw, path)
 
 
@@ -243,7 +256,7 @@ def manifest_beside(kind: Kind, file: Path, class_name: str) -> Manifest | None:
     Raises:
         ConfigurationError: There is one, and it may not be read or something is wrong with it.
     """
-    path = file.parent / FILE_NAME
+    path = file.parent / MANIFEST_NAME
     if not path.exists():
         return None
     manifest = load_manifest(path)
@@ -274,26 +287,26 @@ def _in_packages(distribution: Distribution, module: str) -> Iterator[Path]:
     names = module.split(".")
     written = {str(each) for each in distribution.files or ()}
     for end in range(len(names), 0, -1):
-        name = "/".join((*names[:end], FILE_NAME))
+        name = "/".join((*names[:end], MANIFEST_NAME))
         if name in written:
             yield Path(str(distribution.locate_file(name)))
     # What is installed for editing lists none of its files. Looking for a top-level package imports nothing.
     spec = find_spec(names[0]) if f"{names[0]}/__init__.py" not in written else None
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for end in range(len(names), 0, -1):
-            yield Path(folder, *names[1:end], FILE_NAME)
+            yield Path(folder, *names[1:end], MANIFEST_NAME)
 
 
 def _in_metadata(distribution: Distribution) -> Iterator[Path]:
     found = [
         each
         for each in distribution.files or ()
-        if each.name == FILE_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
+        if each.name == MANIFEST_NAME and each.parts[0].endswith((".dist-info", ".egg-info"))
     ]
     if len(found) > 1:
         raise PluginLoadError(
-            f"{distribution.metadata['Name']} has {len(found)} files {FILE_NAME} beside its metadata",
-            hint=f"put each {FILE_NAME} into the package that it speaks for",
+            f"{distribution.metadata['Name']} has {len(found)} files {MANIFEST_NAME} beside its metadata",
+            hint=f"put each {MANIFEST_NAME} into the package that it speaks for",
         )
     for each in found:
         yield Path(str(distribution.locate_file(each)))

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from dativo_ingest.job.files import read_file
 from dativo_ingest.job.job_model import JobModel
@@ -24,20 +24,34 @@ from dativo_ingest.sandbox.limits import LIMITS, limits_of
 from dativo_ingest.sandbox.manifest import Deadlines, Resources
 from dativo_ingest.sandbox.terms import Said, Terms
 from dativo_ingest.sandbox.written import WrittenModel, read_written
+from dativo_plugin_sdk.config import list_of_one
 
 _SHA256 = re.compile(r"(?P<name>[^@]+@)?sha256:(?P<hash>[0-9a-f]{64})")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _OURS = "DATIVO_"
 
-Any_: TypeAlias = Literal["any"]
 _Listed: TypeAlias = str | list[str] | None
+_TAG = "function-"  # what begins so is no part of where a problem is
+_Item = TypeVar("_Item")
 
 
 def _one(value: object) -> object:
     return [value] if isinstance(value, str) and value != "any" else value
 
 
-_List = BeforeValidator(_one, json_schema_input_type=str | list[str])
+AnyOf: TypeAlias = Annotated[
+    Annotated[
+        Annotated[Literal["any"], Tag(f"{_TAG}any")] | Annotated[list[_Item], Tag(f"{_TAG}list")],
+        Discriminator(lambda value: f"{_TAG}any" if value == "any" else f"{_TAG}list"),
+    ]
+    | None,
+    BeforeValidator(_one, json_schema_input_type=str | list[str]),
+]
+"""The word any, or a list; a lone text stands for a list of one."""
+
+
+Texts: TypeAlias = Annotated[list[_Item] | None, BeforeValidator(list_of_one, json_schema_input_type=str | list[str])]
+"""A list; a lone text stands for a list of one."""
 
 
 def _folder(text: str) -> str:
@@ -66,14 +80,12 @@ Folder: TypeAlias = Annotated[str, AfterValidator(_folder)]
 class Plugins(JobModel):
     """Which plugins may run at all."""
 
-    allow: Annotated[Any_ | list[PluginName] | None, _List] = Field(
+    allow: AnyOf[PluginName] = Field(
         default=None,
         description="`any`, or a list: a name (with `*` for anything), `name@sha256:HASH`, or `sha256:HASH`. A name is "
         "what the plugin calls itself: where others than you install plugins, say the hash. Left out: `any`.",
     )
-    deny: Annotated[list[PluginName] | None, _List] = Field(
-        default=None, description="Plugins that may not run, whatever `allow` says."
-    )
+    deny: Texts[PluginName] = Field(default=None, description="Plugins that may not run, whatever `allow` says.")
     manifest: Literal["optional", "required"] | None = Field(
         default=None,
         description="Whether a plugin must have a manifest. Left out: `optional`, and one that has none gets the "
@@ -84,23 +96,23 @@ class Plugins(JobModel):
 class AllowedFiles(JobModel):
     """Files and folders that plugins may ask for."""
 
-    read: Annotated[Any_ | list[Folder] | None, _List] = Field(
+    read: AnyOf[Folder] = Field(
         default=None, description="`any`, or absolute paths; a folder is everything in it. Left out: none."
     )
-    write: Annotated[Any_ | list[Folder] | None, _List] = Field(default=None, description="The same for writing.")
+    write: AnyOf[Folder] = Field(default=None, description="The same for writing.")
 
 
 class TenantTerms(JobModel):
     """What a tenant's plugins may have at most. What is left out here, `defaults` says."""
 
     plugins: Plugins = Field(default_factory=Plugins, description="Which plugins may run at all.")
-    network: Annotated[Any_ | list[AllowedHost] | None, _List] = Field(
+    network: AnyOf[AllowedHost] = Field(
         default=None,
         description="`any`, or hosts with ports: `api.stripe.com:443`, `*.stripe.com:443` (one label more), "
         "`db.internal:*`. Left out: none.",
     )
     filesystem: AllowedFiles = Field(default_factory=AllowedFiles, description="Files and folders.")
-    secrets: Annotated[Any_ | list[str] | None, _List] = Field(
+    secrets: AnyOf[str] = Field(
         default=None, description="`any`, or the keys of `credentials` that plugins may be given. Left out: `any`."
     )
     subprocess: bool | None = Field(
@@ -112,7 +124,7 @@ class TenantTerms(JobModel):
     deadlines: Deadlines = Field(
         default_factory=Deadlines, description="The most that a manifest may ask for. Left out: the default."
     )
-    environment: Annotated[list[Annotated[str, AfterValidator(_variable)]] | None, _List] = Field(
+    environment: Texts[Annotated[str, AfterValidator(_variable)]] = Field(
         default=None,
         description="Variables of the engine's environment that every plugin is given, by name, such as `HTTPS_PROXY`. "
         "Left out: none.",

@@ -125,6 +125,11 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(items(text, most=MAX_TEXT)(value))
 
 
+def names(value: object) -> frozenset[str]:
+    """Take a list of texts whose order says nothing."""
+    return frozenset(texts(value))
+
+
 def any_json(value: object) -> Any:
     """Take any JSON value that is not too deep and has no number beyond all bounds."""
     waiting = [(1, value)]
@@ -199,3 +204,8 @@ def _strict_json(value: object, path: tuple[str, ...]) -> Any:
         return [_strict_json(item, (*path, str(number))) for number, item in enumerate(value)]
     at = f" at {'.'.join(path)}" if path else ""
     raise WrongValueError(f"{type(value).__name__}{at} has no form in JSON")
+
+
+def said(value: object) -> str:
+    """Give what a plugin says as a text that `text` takes."""
+    return written(str(value))[:MAX_TEXT]

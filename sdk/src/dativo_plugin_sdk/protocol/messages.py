@@ -12,9 +12,9 @@ import base64
 import binascii
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, Literal, get_args, overload
 
 import pyarrow as pa
 
@@ -24,7 +24,6 @@ from dativo_plugin_sdk.protocol.arrow_schema import read_schema
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits, Received
 from dativo_plugin_sdk.protocol.breach import breach
 from dativo_plugin_sdk.protocol.json_values import (
-    MAX_TEXT,
     Shape,
     WrongValueError,
     any_json,
@@ -35,6 +34,8 @@ from dativo_plugin_sdk.protocol.json_values import (
     items,
     json_object,
     maybe,
+    names,
+    said,
     seconds,
     strict_json,
     text,
@@ -42,6 +43,7 @@ from dativo_plugin_sdk.protocol.json_values import (
     whole,
 )
 from dativo_plugin_sdk.protocol.plain_types import plain_type
+from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.rejects import REJECTED_SCHEMA
 from dativo_plugin_sdk.results import ConnectionTestResult, DiscoveryResult
 from dativo_plugin_sdk.streams import (
@@ -60,12 +62,14 @@ from dativo_plugin_sdk.streams import (
 from dativo_plugin_sdk.tables import (
     CommitRequest,
     CommittedState,
+    Delivery,
     KeyComparison,
     PastCommit,
     Receipt,
     TableSpec,
     WriteMode,
 )
+from dativo_plugin_sdk.writer import BaseWriter
 
 _MOST_ITEMS = 2**20
 _EXAMPLES = Limits(body_bytes=2**20, metadata_bytes=2**20, rows=2**12)
@@ -113,6 +117,75 @@ def _bytes_of(value: object, key: str, what: str) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise breach(f"{what}: {key} is no base64") from error
+
+
+# -- what a plugin is
+
+
+@dataclass(frozen=True)
+class PluginSpec:
+    """What a plugin's class says of itself."""
+
+    kind: Literal["reader", "writer"]
+    level: Literal["simple", "stream"]
+    class_name: str
+    version: str
+    requires_sdk: str | None = None
+    capabilities: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+    """The methods with a default that the class has of its own."""
+    state_version: int = 1
+    config_version: int = 1
+    delivery: Delivery = "exactly_once"
+    write_modes: frozenset[str] = frozenset()
+    deletes_rows: bool = False
+    compares_keys: bool = False
+    keeps_history: bool = False
+
+    @classmethod
+    def of(cls, plugin: type[Any], kind: Literal["reader", "writer"]) -> PluginSpec:
+        """Ask a class for what readers and writers of both levels have."""
+        required = getattr(plugin, "requires_sdk", None)
+        return cls(
+            kind,
+            "simple" if issubclass(plugin, BaseReader | BaseWriter) else "stream",
+            plugin.__name__,
+            version=str(plugin.__version__),
+            requires_sdk=None if required is None else str(required),
+            capabilities=frozenset(map(str, getattr(plugin, "capabilities", ()))),
+            state_version=getattr(plugin, "state_version", 1),
+            config_version=plugin.config_version,
+        )
+
+
+_SPEC = Shape(
+    "what a plugin is",
+    {"kind": choice("reader", "writer"), "level": choice("simple", "stream"), "class": text, "version": text},
+    {
+        "requires_sdk": maybe(text),
+        "capabilities": names,
+        "methods": names,
+        "state_version": count,
+        "config_version": count,
+        "delivery": choice(*get_args(Delivery)),
+        "write_modes": names,
+        "deletes_rows": flag,
+        "compares_keys": flag,
+        "keeps_history": flag,
+    },
+)
+
+
+def spec_to_json(spec: PluginSpec) -> dict[str, Any]:
+    """Write what a plugin is."""
+    document = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in asdict(spec).items()}
+    return {"class": document.pop("class_name"), **document}
+
+
+def spec_from_json(value: object) -> PluginSpec:
+    """Read what a plugin is."""
+    taken = _SPEC.of(value)
+    return PluginSpec(class_name=taken.pop("class"), **taken)
 
 
 # -- streams
@@ -251,6 +324,10 @@ _EVENTS = {
 }
 
 
+@overload
+def event_of(message: Rows | Rejected) -> tuple[dict[str, Any], pa.RecordBatch, Flags]: ...
+@overload
+def event_of(message: Message) -> tuple[dict[str, Any], pa.RecordBatch | None, Flags]: ...
 def event_of(message: Message) -> tuple[dict[str, Any], pa.RecordBatch | None, Flags]:
     """Give the event that announces a message, and the batch that follows it on the data socket.
 
@@ -260,7 +337,10 @@ def event_of(message: Message) -> tuple[dict[str, Any], pa.RecordBatch | None, F
     match message:
         case Rows():
             event = {"event": _EVENT_ROWS, "kind": "rows", "rows": message.batch.num_rows}
-            known = {"source": message.source, "first_line": message.first_line}
+            known = {
+                "source": None if message.source is None else said(message.source),
+                "first_line": message.first_line,
+            }
             event |= {key: value for key, value in known.items() if value is not None}
             if message.source_bytes:
                 event["source_bytes"] = message.source_bytes
@@ -271,11 +351,11 @@ def event_of(message: Message) -> tuple[dict[str, Any], pa.RecordBatch | None, F
             event = {"event": _EVENT_ROWS, "kind": "rejected", "rows": message.batch.num_rows}
             return event, message.batch, Flags.REJECTED
         case Skipped():
-            return {"event": "skipped", "rows": message.rows, "reason": message.reason[:MAX_TEXT]}, None, Flags.ROWS
+            return {"event": "skipped", "rows": message.rows, "reason": said(message.reason)}, None, Flags.ROWS
         case StateChanged():
             return {"event": "state", "state": state_to_json(message.state) or {}}, None, Flags.ROWS
         case Warned():
-            return {"event": "warned", "message": message.message[:MAX_TEXT]}, None, Flags.ROWS
+            return {"event": "warned", "message": said(message.message)}, None, Flags.ROWS
     raise PluginExecutionError(f"a reader yielded {type(message).__name__}, expected Rows or another message")
 
 
@@ -343,8 +423,8 @@ def connection_test_to_json(result: ConnectionTestResult) -> dict[str, Any]:
     """Write what a step of a check found."""
     return {
         "success": result.success,
-        "message": str(result.message)[:MAX_TEXT],
-        "error_code": result.error_code,
+        "message": said(result.message),
+        "error_code": None if result.error_code is None else said(result.error_code),
         "details": as_json(result.details),
     }
 
@@ -359,7 +439,7 @@ def discovery_to_json(result: DiscoveryResult) -> dict[str, Any]:
     return {
         "objects": as_json(result.objects),
         "metadata": as_json(result.metadata),
-        "warnings": [str(warning)[:MAX_TEXT] for warning in result.warnings],
+        "warnings": [said(warning) for warning in result.warnings],
     }
 
 

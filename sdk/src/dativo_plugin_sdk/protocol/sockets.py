@@ -118,6 +118,11 @@ class Control:
                     return message
             self._waiting = self._decoder.feed(self._received())
 
+    def forget(self) -> None:
+        """Close this process's copy of the socket, after a fork: the connection is the parent's."""
+        self._sock.close()
+        self._lock = threading.Lock()  # a thread that the fork left behind may hold the other
+
     def _received(self) -> bytes:
         try:
             data = self._sock.recv(_PIECE_BYTES)
