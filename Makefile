@@ -19,6 +19,7 @@ $(UV):
 $(SETUP): $(UV) pyproject.toml sdk/pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --group dev --editable sdk --editable '.[keyring,delta,s3,postgres,mysql]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --no-deps --target .venv/apart --group apart
 	@touch $@
 
 check: setup ## format, lint, types, import layers, dependencies
@@ -46,7 +47,7 @@ format: setup ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 constraints: $(UV) ## lock the versions of every dependency, without addresses
-	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml sdk/pyproject.toml | grep -v '^-e\|^\.' > constraints.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group apart --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml sdk/pyproject.toml | grep -v '^-e\|^\.' > constraints.txt
 
 clean: ## remove what make made
 	rm -rf .venv .tools site demo

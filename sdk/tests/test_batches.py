@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import duckdb
 import numpy as np
-import pandas as pd  # noqa: TID251  what plugins may yield
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -246,7 +245,6 @@ FRAMES = {
     "Table": lambda: pa.table({"a": ["x", None], "b": [1, 2]}),
     "RecordBatchReader": lambda: pa.table({"a": ["x", None], "b": [1, 2]}).to_reader(),
     "polars": lambda: pl.DataFrame({"a": ["x", None], "b": [1, 2]}),
-    "pandas": lambda: pd.DataFrame({"a": ["x", None], "b": [1, 2]}),
     "DuckDB": lambda: duckdb.sql("select * from (values ('x', 1::bigint), (null, 2)) t(a, b) order by b"),
 }
 

@@ -68,6 +68,7 @@ def test_only_commands_that_exist_are_listed() -> None:
         "run",
         "state",
         "table",
+        "plugin",
         "schema",
     ]
 

@@ -4,50 +4,56 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import in_process
 import pytest
-from workshop import Workshop
-
-SUPPORT = Path(__file__).parent.parent / "support"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """Install the source, which is no file that a job could name: a `StreamReader` comes from a package."""
-    info = tmp_path / "site" / "dativo_test_told-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dativo-test-told\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[dativo.readers]\ntold = told_source:Told\n")
-    return info.parent
+import told_source
+from workshop import DATIVO, Workshop
 
 
 @pytest.fixture
-def workshop(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    monkeypatch.syspath_prepend(str(site))
-    return job(Workshop(tmp_path, "parquet", in_process=True), 2)
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    with in_process.registered("told", told_source.Told):
+        yield job(Workshop(tmp_path, "parquet", in_process=True), 2)
 
 
-def job(workshop: Workshop, rows: int, **settings: Any) -> Workshop:
+def job(workshop: Workshop, rows: int, connector: str = "told", **settings: Any) -> Workshop:
     connection = {"rows": rows, "log": str(workshop.folder / "log"), **settings}
     stream = {"mode": "incremental", "write": "append"}
-    return workshop.job({"connector": "told", "connection": connection}, {"orders": stream})
+    return workshop.job({"connector": connector, "connection": connection}, {"orders": stream})
 
 
 def log(workshop: Workshop) -> list[str]:
     return (workshop.folder / "log").read_text().split("\n")[:-1]
 
 
-def test_a_commit_whose_run_died_before_it_told_the_source_is_told_by_the_next_one(
-    site: Path, workshop: Workshop
-) -> None:
-    env = {**os.environ, "AT_ACKNOWLEDGE": "die", "PYTHONPATH": f"{site}:{SUPPORT}"}
-    died = subprocess.run(workshop.command("run"), env=env, check=False, capture_output=True)
+def test_a_commit_whose_run_died_before_it_told_the_source_is_told_by_the_next_one(workshop: Workshop) -> None:
+    here = [sys.executable, in_process.__file__, "told=told_source:Told"]
+    arguments = workshop.command("run")[len(DATIVO) :]
+    env = {**os.environ, "AT_ACKNOWLEDGE": "die"}
+    died = subprocess.run([*here, *arguments], env=env, check=False, capture_output=True)
 
     again = workshop.run()
 
     assert died.returncode == 9
+    assert (again.code, again.report["status"]) == (0, "no_data")
+    assert log(workshop) == ["read 0", "told 2"]
+    assert workshop.table("orders").num_rows == 2
+
+
+def test_a_commit_whose_plugin_died_when_it_was_told_is_told_again_by_the_next_run(workshop: Workshop) -> None:
+    plugin = f"{told_source.__file__}:Told"
+    died = job(workshop, 2, plugin, at_acknowledge="die").run()
+
+    again = job(workshop, 2, plugin).run()
+
+    (error,) = died.report["errors"]
+    assert (died.code, error["error_code"], error["plugin"]) == (70, "PLUGIN_CRASHED", "told_source.py:Told")
+    assert died.report["streams"][0]["commit"] is not None
     assert (again.code, again.report["status"]) == (0, "no_data")
     assert log(workshop) == ["read 0", "told 2"]
     assert workshop.table("orders").num_rows == 2

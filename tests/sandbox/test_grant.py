@@ -244,6 +244,19 @@ def test_a_plugin_that_may_not_run_is_told_who_says_so() -> None:
     )
 
 
+@pytest.mark.parametrize(("folders", "runs"), [(("/jobs",), True), (("/job", "/jobs/acme"), False), ((), False)])
+def test_a_job_that_lies_elsewhere_than_its_tenants_do_gets_no_plugin(folders: tuple[str, ...], runs: bool) -> None:
+    terms = Terms(tenant="acme", jobs=Said(folders, "policy.yaml:4:5 tenants.acme.jobs"))
+
+    if runs:
+        assert decide(plugin(None), terms, end()) == Grant()
+    else:
+        with pytest.raises(
+            InsufficientPermissionsError, match=r"acme's, whose jobs do not lie in /jobs: policy.yaml:4:5"
+        ):
+            decide(plugin(None), terms, end())
+
+
 def test_where_a_manifest_is_required_one_without_it_is_told_where_to_write_it() -> None:
     terms = Terms(tenant="acme", needs_manifest=Said(value=True, where="policy.yaml:3:5 defaults.plugins.manifest"))
 

@@ -23,7 +23,10 @@ from dativo_plugin_sdk.results import Check
 
 
 class Told(StreamReader):
-    """Has as many rows as ``connection.rows``; ``AT_ACKNOWLEDGE`` makes it die or fail when it is told."""
+    """Has as many rows as ``connection.rows``.
+
+    ``connection.at_acknowledge``, or ``AT_ACKNOWLEDGE`` in the environment, makes it die or fail when it is told.
+    """
 
     def check(self, streams: Sequence[StreamSpec]) -> Sequence[Check]:
         """Check nothing."""
@@ -55,7 +58,7 @@ class Told(StreamReader):
 
     def acknowledge(self, stream: StreamSpec, state: State) -> None:
         """Write it down."""
-        match os.environ.get("AT_ACKNOWLEDGE"):
+        match self.config.connection.get("at_acknowledge", os.environ.get("AT_ACKNOWLEDGE")):
             case "die":
                 os._exit(9)
             case "fail":

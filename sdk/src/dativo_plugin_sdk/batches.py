@@ -7,6 +7,8 @@ no column can hold beside the others is rejected, row by row.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -58,16 +60,15 @@ def infer_schema(value: object) -> pa.Schema:
         PluginExecutionError: As `to_batches`.
     """
     if isinstance(value, list):
-        rows = _checked(value)
-        return pa.schema([as_inferred(name, _values(rows, name)).settled() for name in _names(rows)])
+        return pa.schema([as_inferred(name, _values(value, name)).settled() for name in _checked_names(value)])
     return _arrow_schema(value)
 
 
 def _from_dicts(value: list[Any], schema: pa.Schema | None) -> Iterator[Rows | Rejected]:
-    rows = _checked(value)
+    names = _checked_names(value)
+    rows: list[dict[str, Any]] = value
     if not rows:
         return
-    names = _names(rows)
     wanted = {} if schema is None else {field.name: field for field in schema}
     columns = [as_wanted(field, _values(rows, name)) for name, field in wanted.items()]
     columns += [as_inferred(name, _values(rows, name)) for name in names if name not in wanted]
@@ -104,25 +105,27 @@ def _bad_rows(columns: Sequence[Column]) -> dict[int, tuple[str, str]]:
     return bad
 
 
-def _checked(value: list[Any]) -> list[dict[str, Any]]:
+def _checked_names(value: list[Any]) -> list[str]:
+    """Give the columns of a list of dicts, once it is seen to be one."""
     for index, row in enumerate(value):
         if not isinstance(row, dict):
             raise PluginExecutionError(
                 f"item {index} of a batch is {type(row).__name__}, expected a dict",
                 hint=f"a reader yields {TAKEN}",
             )
-        if not all(isinstance(key, str) for key in row):
-            odd = next(key for key in row if not isinstance(key, str))
-            raise PluginExecutionError(f"item {index} of a batch has the key {odd!r}; keys are column names, as text")
-    return value
-
-
-def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(itertools.chain.from_iterable(value)))
+    odd = next((name for name in names if not isinstance(name, str)), None)
+    if odd is not None:
+        index = next(index for index, row in enumerate(value) if odd in row)
+        raise PluginExecutionError(f"item {index} of a batch has the key {odd!r}; keys are column names, as text")
+    return names
 
 
 def _values(rows: Sequence[dict[str, Any]], name: str) -> list[Any]:
-    return [row.get(name) for row in rows]
+    try:
+        return list(map(operator.itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def _from_arrow(value: object) -> Iterator[pa.RecordBatch]:

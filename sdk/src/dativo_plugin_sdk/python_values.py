@@ -18,7 +18,6 @@ import pyarrow as pa
 from dativo_plugin_sdk.rejects import row_json
 
 _JSON = {"dativo.logical_type": "json"}
-_INT64 = (-(2**63), 2**63 - 1)
 _EXACT_FLOAT = 2**53
 _DECIMAL_DIGITS = 38
 _SHOWN_CHARACTERS = 100
@@ -43,8 +42,7 @@ def as_wanted(wanted: pa.Field[Any], values: Sequence[Any]) -> Column:  # noqa: 
     Where the values are of several kinds (ints and texts), they become text in the one spelling that the engine reads
     back as what they were; a number in a column of text is bad, as is a dict in a column of numbers.
     """
-    values = [_known(value) for value in values]
-    kinds = set(map(type, values)) - {type(None)}
+    values, kinds = _all_known(values)
     name, data_type = wanted.name, wanted.type
     if not kinds:
         return Column(wanted.with_nullable(True), pa.nulls(len(values), data_type))  # noqa: FBT003
@@ -76,8 +74,7 @@ def _is_flat(kinds: set[type], data_type: pa.DataType) -> bool:
 
 def as_inferred(name: str, values: Sequence[Any]) -> Column:
     """Make a column of the type that all values agree on, else of JSON; `infer_schema` says which."""
-    values = [_known(value) for value in values]
-    kinds = set(map(type, values)) - {type(None)}
+    values, kinds = _all_known(values)
     found = _agreed(name, values, kinds)
     return _json_column(pa.field(name, pa.string(), metadata=_JSON), values) if found is None else found
 
@@ -124,6 +121,15 @@ class _Unknown:
         self.value = value
 
 
+def _all_known(values: Sequence[Any]) -> tuple[Sequence[Any], set[type]]:
+    """Give values of plain classes that stand for these, and the classes but for that of None."""
+    kinds = set(map(type, values))
+    if not kinds <= _PLAIN_OR_NONE:
+        values = [_known(value) for value in values]
+        kinds = set(map(type, values))
+    return values, kinds - {type(None)}
+
+
 def _known(value: Any) -> Any:  # noqa: PLR0911  one line for each kind
     """Give a value of one of the plain classes that stands for it: NumPy's scalars, enums, subclasses, UUIDs."""
     kind = type(value)
@@ -156,6 +162,7 @@ def _known_number(value: object) -> Any:
 
 
 _PLAIN = {bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, dict, list, _Unknown}
+_PLAIN_OR_NONE = _PLAIN | {type(None)}
 
 
 def _column(name: str, array: pa.Array[Any], bad: dict[int, str] | None = None) -> Column:
@@ -163,10 +170,10 @@ def _column(name: str, array: pa.Array[Any], bad: dict[int, str] | None = None) 
 
 
 def _integers(name: str, values: Sequence[Any]) -> Column | None:
-    numbers_there = [value for value in values if value is not None]
-    if _INT64[0] <= min(numbers_there) and max(numbers_there) <= _INT64[1]:
+    try:
         return _column(name, pa.array(values, pa.int64()))
-    return _decimals(name, values)
+    except OverflowError:
+        return _decimals(name, values)
 
 
 def _decimals(name: str, values: Sequence[Any]) -> Column | None:
@@ -194,6 +201,11 @@ def _datetimes(name: str, values: Sequence[Any]) -> Column | None:
 
 def _one_kind(name: str, values: Sequence[Any], kinds: tuple[type, ...], data_type: pa.DataType) -> Column:
     """Take text; what is of another kind, or is no Unicode, is bad."""
+    if set(map(type, values)) <= {str, type(None)}:
+        try:
+            return _column(name, pa.array(values, pa.string()))
+        except UnicodeEncodeError:
+            pass  # which ones cannot be taken is found one by one
     bad: dict[int, str] = {}
     taken: list[str | None] = []
     for index, value in enumerate(values):

@@ -224,6 +224,29 @@ def test_a_batch_that_is_too_large_comes_in_parts_with_their_lines(converse: Con
     assert sum(each.batch.num_rows for each in found if isinstance(each, Rejected)) == 500
 
 
+def test_a_batch_comes_in_parts_of_about_what_the_stream_asks_for(converse: Converse, plugin: WritePlugin) -> None:
+    path = plugin("""
+        import pyarrow as pa
+        from dativo_plugin_sdk import BaseReader
+
+        class Large(BaseReader):
+            def extract(self, state_manager=None):
+                yield pa.table({"x": list(range(1_000_000))})
+                yield pa.table({"x": ["y" * 1_000_000, "z" * 1_000_000]})
+    """)
+
+    def talk(engine: Engine) -> list[Message]:
+        made(engine, path, "Large")
+        return engine.read(StreamSpec("a", batch_bytes=500_000))
+
+    found = converse(talk)
+
+    batches = [message.batch for message in found if isinstance(message, Rows)]
+    assert pa.Table.from_batches(batches[:-2])["x"].to_pylist() == list(range(1_000_000))
+    assert all(250_000 <= batch.nbytes <= 500_000 or batch.num_rows == 1 for batch in batches)
+    assert [batch.num_rows for batch in batches[-2:]] == [1, 1]
+
+
 def test_a_simple_reader_is_read_as_streams(converse: Converse, plugin: WritePlugin) -> None:
     path = plugin("""
         from dativo_ingest.plugins import BaseReader, ConnectionTestResult
@@ -292,6 +315,10 @@ FAILING = """
     class Denied(AuthenticationError):
         pass
 
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("no text")
+
     def fails(name):
         if name == "exit":
             sys.exit(3)
@@ -304,6 +331,8 @@ FAILING = """
             "stop": StopIteration(),
             "closed": GeneratorExit(),
             "eof": EOFError("short"),
+            "mute": Mute(),
+            "careless": DataError(Mute(), details={"a": Mute(), "b": {1: {2}}}, retry_after_s="soon"),
             "pipe": BrokenPipeError("theirs"),
         }[name]
 
@@ -343,6 +372,8 @@ FAILING = """
         ("own", PluginExecutionError, r"Failing\.{} failed: Own: o"),
         ("closed", PluginExecutionError, r"Failing\.{} failed: GeneratorExit"),
         ("eof", PluginExecutionError, r"Failing\.{} failed: EOFError: short"),
+        ("mute", PluginExecutionError, "ValueError: no text"),
+        ("careless", DataError, r"\(Mute, whose text cannot be had: ValueError\)"),
         ("denied", AuthenticationError, "no"),
         ("late", DativoTimeoutError, r"Failing\.{} failed: TimeoutError: slow"),
         ("pipe", DativoError, r"Failing\.{} failed: BrokenPipeError: theirs"),

@@ -14,6 +14,7 @@ from dativo_ingest.cli.commands import Group
 from dativo_ingest.cli.discover import discover
 from dativo_ingest.cli.init import init
 from dativo_ingest.cli.logs import Talk
+from dativo_ingest.cli.plugin import plugin
 from dativo_ingest.cli.preview import preview
 from dativo_ingest.cli.run import run
 from dativo_ingest.cli.schema import schema
@@ -75,5 +76,5 @@ def dativo() -> None:
     """
 
 
-for command in (init, check, discover, preview, run, state, table, schema):
+for command in (init, check, discover, preview, run, state, table, plugin, schema):
     dativo.add_command(command)

@@ -27,6 +27,7 @@ JOB_ENDINGS = (".yaml", ".yml")
 CONTRACT_ENDINGS = (".odcs.yaml", ".odcs.yml")
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MANIFEST_ENDINGS = (".yaml", ".yml")
 _PLUGIN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _SECTIONS = ("connection", "credentials", "options")
 _SERVICES = ("http://", "https://", "thrift://")
@@ -243,6 +244,8 @@ def _placed_end(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     connector = placed.get("connector")
     if isinstance(connector, str) and (plugin := _PLUGIN_FILE.fullmatch(connector)):
         placed["connector"] = f"{absolute_path(plugin['file'], folder)}:{plugin['name']}"
+    elif isinstance(connector, str) and connector.endswith(_MANIFEST_ENDINGS):
+        placed["connector"] = absolute_path(connector, folder)
     return placed
 
 

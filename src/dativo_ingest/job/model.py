@@ -94,7 +94,8 @@ class _End(JobModel):
 
     connector: str = Field(
         min_length=1,
-        description="A built-in or installed name, or `path/to/file.py:Class` for a plugin of your own.",
+        description="A built-in or installed name; for a plugin of your own `path/to/file.py:Class`, or the path of "
+        "its `dativo-plugin.yaml`.",
     )
     version: (
         Annotated[str, BeforeValidator(_version_in_quotes, json_schema_input_type=str), AfterValidator(_specifier)]

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-PATTERN = r"^\d+(\.\d+)?\s*(Ki|Mi|Gi|Ti)?$"
+PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(Ki|Mi|Gi|Ti)?$"
 _FACTORS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -18,7 +18,7 @@ def parse_size(text: str) -> int:
         ValueError: It is none.
     """
     written = text.strip()
-    found = re.match(PATTERN, written)
+    found = re.fullmatch(PATTERN, written)
     if not found:
         raise ValueError(f"{text!r} is no size; write a number and a unit: 64Ki, 512Mi, 2Gi")
     unit = found[2] or ""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -87,9 +88,19 @@ class Conversation:
         spec: What to start. It starts at once; `greet` waits for it.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        on_end: Called once, when nothing of the process is left.
+        on_error: Given each error of the plugin's, or for what became of its process.
     """
 
-    def __init__(self, spec: RunSpec, *, run_id: str = "", while_waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        run_id: str = "",
+        while_waiting: Callable[[], None] = lambda: None,
+        on_end: Callable[[Conversation], None] = lambda _: None,
+        on_error: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
         self.session = Session(spec)
         self.hello: Hello | None = None
         self.killed: str | None = None
@@ -97,6 +108,9 @@ class Conversation:
         self._spec = spec
         self._run_id = run_id
         self._while_waiting = while_waiting
+        self._on_end: Callable[[Conversation], None] | None = on_end
+        self._on_error = on_error
+        self._closing = threading.Lock()
         self._wire: Wire | None = None
         self._receiver: ArrowReceiver | None = None
         self._sender: ArrowSender | None = None
@@ -267,12 +281,18 @@ class Conversation:
                     self.killed = self.killed or "stop"
             except DativoError as error:
                 self._warn(str(error))
+            except Exception:  # noqa: BLE001  of `while_waiting`: the process is ended already, and what is done is done
+                self.close()
         self.close()
 
     def close(self) -> None:
         """End the process if it is there, and wait until nothing of it is left; may be called twice, by any thread."""
         self._is_over = True
-        self.session.close()
+        with self._closing:
+            self.session.close()
+            on_end, self._on_end = self._on_end, None
+            if on_end is not None:
+                on_end(self)
 
     # -- one request
 
@@ -285,7 +305,8 @@ class Conversation:
         if self._error is not None:
             raise self._error
         if self._is_over or self._is_busy:
-            raise self._ended_error(method, None)
+            state = "has ended" if self._is_over else "is at work on something else"
+            raise PluginExecutionError(f"the process of the plugin {self._spec.plugin} {state}, {method} is not asked")
         self._last_id += 1
         self._is_busy = True
         try:
@@ -342,7 +363,9 @@ class Conversation:
             return message.get("value")
         with self._watched("idle", method):
             error, told = error_from_json(message.get("error"))
-        raise self._crossed(error, told)
+        crossed = self._crossed(error, told)
+        self._on_error(crossed)
+        raise crossed
 
     def _crossed(self, error: DativoError, told: str | None) -> DativoError:
         """Give an error of the plugin's as the engine may show it."""
@@ -367,6 +390,8 @@ class Conversation:
                         self._receiver.batch()
         except DativoError as error:
             self._warn(str(error))
+        except Exception:  # noqa: BLE001  what `while_waiting` raised has ended the process, and is known to who raised it
+            self.close()
 
     # -- what may come at any time
 
@@ -415,20 +440,20 @@ class Conversation:
         except PluginError as error:
             self._fail(error)
         except BaseException:
-            self.session.kill()
-            self._is_over = True
+            self.kill()
             raise
 
     def _fail(self, error: PluginError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
         self.killed = self.killed or (error.error_code if self.session.wait(0) is None else None)
         self.session.kill(error)
-        self.session.close()
-        self._is_over = True
+        self.close()
         first = self.session.failure or error
         if first is not error:
             first.__cause__ = error
         first.details = {"plugin": self._spec.plugin, **first.details, "log": self.session.output.last_lines}
+        if self._error is None:
+            self._on_error(first)
         self._error = first
         raise first
 

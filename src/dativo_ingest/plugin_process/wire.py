@@ -125,24 +125,22 @@ class Wire:
 
     def _wait_for_data(self) -> None:
         """Wait for data; what is told meanwhile is taken, so that whoever sends both is not held up."""
-        poll = self._data, select.POLLIN
-        while not self._poll([poll, (self._control, select.POLLIN)]):
-            self._look_up()
-        if self._is_ready(*poll):
-            return
-        self._read_control()
-        # Whoever sends is at the data until all of it is sent: what comes after it is told after it.
-        if self._messages and not self._is_ready(*poll):
+        # Whoever sends is at the data until all of it is sent: what is told after it is told with it there.
+        if self._messages and not self._is_ready(self._data, select.POLLIN):
             raise breach("a batch was announced and did not come")
+        while not self._poll([(self._data, select.POLLIN), (self._control, select.POLLIN)]):
+            self._look_up()
+        if not self._is_ready(self._data, select.POLLIN):
+            self._read_control()
 
     def _wait_to_send(self, sock: socket.socket) -> None:
         """Wait for room; what is told meanwhile is taken, so that the other side comes to read."""
+        if self._messages and not self._is_ready(sock, select.POLLOUT):
+            raise breach("it answered before it had taken what it was asked to take")
         while not self._poll([(sock, select.POLLOUT), (self._control, select.POLLIN)]):
             self._look_up()
         if not self._is_ready(sock, select.POLLOUT):
             self._read_control()
-            if self._messages and not self._is_ready(sock, select.POLLOUT):
-                raise breach("it answered before it had taken what it was asked to take")
 
     def _wait(self, sock: socket.socket, event: int) -> None:
         while not self._poll([(sock, event)]):

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
@@ -33,6 +31,10 @@ from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
+
+if TYPE_CHECKING:
+    from dativo_ingest.plugin_process.records import End
+    from dativo_ingest.plugin_process.starting import Hosted
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
         engine={"options": job.source.options, "job": job.name},
         options=job.source.options,
     )
-    with _foreign_output(connector), _admitted(hosting, loaded, "source", connector, config):
+    with _admitted(hosting, loaded, "source", connector, config) as hosted:
         with _explained(loaded, "source", connector):
-            reader = make_reader(connector, config)
+            reader = make_reader(connector, config, hosted)
         try:
             yield Source(connector, reader)
         finally:
@@ -87,9 +89,9 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config):
+    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config) as hosted:
         with _explained(loaded, "target", connector):
-            writer = make_writer(connector, config, states=states, output_base=output_base)
+            writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
         try:
             yield Target(connector, writer)
         finally:
@@ -186,14 +188,17 @@ def table_spec(plan: StreamPlan, job: str, run_id: str, budget: Budget) -> Table
 @contextmanager
 def _admitted(
     hosting: Hosting | None, loaded: LoadedJob, end: End, connector: Connector, config: SourceConfig | TargetConfig
-) -> Iterator[PluginRecord | None]:
-    """Decide what a plugin may do, and note what it does; None for a connector of our own."""
-    plugin: object = connector.plugin
-    if not isinstance(plugin, FoundPlugin):
+) -> Iterator[Hosted | None]:
+    """Decide how a plugin is run, and note what it does; None for a connector of our own."""
+    plugin = connector.plugin
+    if isinstance(plugin, type):
         yield None
         return
-    with (hosting or Hosting()).admitted(loaded, end, plugin, config) as record:
-        yield record
+    from dativo_ingest.plugin_process.starting import Hosted  # noqa: PLC0415  built-in connectors do without it
+
+    hosting = hosting or Hosting()
+    with hosting.admitted(loaded, end, plugin, config) as record:
+        yield Hosted(record, hosting.run_id or "", hosting.while_waiting, lambda error: _with_place(loaded, end, error))
 
 
 def _foreign_output(connector: Connector) -> AbstractContextManager[None]:
@@ -209,14 +214,18 @@ def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
         raise
 
 
+def _with_place(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:
+    place = str(error.details.get("where", end)).split(".")
+    return loaded.explain(error, tuple(place))
+
+
 @contextmanager
 def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[None]:
     """Give a connector's complaints about its configuration their place in the job file."""
     try:
         yield
     except InvalidConfigError as error:
-        place = str(error.details.get("where", end)).split(".")
-        raise loaded.explain(error, tuple(place)) from error
+        raise _with_place(loaded, end, error) from error
     except DativoError:
         raise
     except Exception as error:

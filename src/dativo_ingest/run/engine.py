@@ -65,7 +65,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.seen = SeenStates(state_file(self.loaded.folder))
-        self.hosting = Hosting(self.run_id)
+        self.hosting = Hosting(self.run_id, while_waiting=self.raise_if_stopped)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -78,6 +78,10 @@ class _Run:
             document["details"] = {**document["details"], "traceback": trace}
         self.errors.append(document)
         self.codes.append(exit_codes.of(error))
+
+    def raise_if_stopped(self) -> None:
+        if self.stop.is_set():
+            raise CancelledRunError
 
     def lease_key(self, plan: StreamPlan) -> str:
         return lease_key(self.loaded.job.name, plan.name)

@@ -13,7 +13,10 @@ _BUG_HINT = "this is a bug in Dativo, please report it; --debug (or DATIVO_DEBUG
 def error_document(
     error: BaseException, *, stage: str | None = None, stream: str | None = None, plugin: str | None = None
 ) -> dict[str, Any]:
-    """Describe an error, with every key that such documents have; one that nobody expected says that it is a bug."""
+    """Describe an error, with every key that such documents have; one that nobody expected says that it is a bug.
+
+    An error of a plugin's process names it, unless ``plugin`` does.
+    """
     document: dict[str, Any] = {
         "error_code": get_error_code(error),
         "message": str(error) or type(error).__name__,
@@ -27,7 +30,10 @@ def error_document(
         "plugin": plugin,
     }
     if isinstance(error, DativoError):
-        return {**document, **error.to_dict()}
+        told = error.to_dict()
+        details = dict(told["details"])
+        named = details.pop("plugin", None)
+        return {**document, **told, "details": details, "plugin": named if plugin is None else plugin}
     if exit_codes.of(error) == exit_codes.INTERNAL:
         message = f"internal error: {type(error).__name__}: {error}"
         document |= {"error_code": "INTERNAL_ERROR", "message": message, "hint": _BUG_HINT}

@@ -1,26 +1,18 @@
-"""How plugins are let run: by whose policy, with what grant, and what is said of it afterwards."""
+"""How the plugins of a job are let run, and what they did."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.plugin_process.found import FoundPlugin
-from dativo_ingest.plugin_process.records import End, PluginRecord
-from dativo_ingest.sandbox.asked import EndConfig
-from dativo_ingest.sandbox.audit import AuditLog, audit_file
-from dativo_ingest.sandbox.grant import Applicant, decide
-from dativo_ingest.sandbox.policy import terms_of
-from dativo_ingest.sandbox.process_policy import PROCESS
-from dativo_ingest.sandbox.terms import Terms
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import DativoError
 
-_LOGGER = logging.getLogger("dativo.plugins")
+if TYPE_CHECKING:
+    from dativo_ingest.plugin_process.found import FoundPlugin
+    from dativo_ingest.plugin_process.records import End, PluginRecord
 
 
 @dataclass
@@ -30,90 +22,17 @@ class Hosting:
     Attributes:
         run_id: The run, where there is one.
         records: One for each end that was opened and is a plugin, in that order.
+        while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
     """
 
     run_id: str | None = None
     records: list[PluginRecord] = field(default_factory=list)
+    while_waiting: Callable[[], None] = lambda: None
 
-    @contextmanager
     def admitted(
         self, loaded: LoadedJob, end: End, plugin: FoundPlugin, config: SourceConfig | TargetConfig
-    ) -> Iterator[PluginRecord]:
-        """Decide what a plugin may do and let it run; what it did is in the audit log when this is over.
+    ) -> AbstractContextManager[PluginRecord]:
+        """Decide what a plugin may do, and let it run; see `dativo_ingest.run.admission.admitted`."""
+        from dativo_ingest.run.admission import admitted  # noqa: PLC0415  built-in connectors do without it
 
-        The line that says what was granted is written before any process of the plugin starts, and one of a refusal
-        too.
-
-        Yields:
-            Where the plugin's processes note what they do; its ``grant`` is what they may do.
-
-        Raises:
-            InsufficientPermissionsError: It asks for more than the operator allows.
-            ConfigurationError: The job does not give it what its manifest asks for.
-            DativoError: The audit log that the operator asks for cannot be written.
-        """
-        terms = terms_of(PROCESS.policy, loaded.job.tenant)
-        audit = _Audit.of(self, loaded, terms, end, plugin)
-        try:
-            asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
-            grant = decide(asks, terms, _end_config(loaded, end, config))
-        except DativoError as error:
-            audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
-            raise
-        record = PluginRecord(end, plugin.title, plugin.version, plugin.sha256, grant)
-        granted = {"grant": grant.document(), "grant_sha256": grant.sha256}
-        _LOGGER.info("plugin %s (%s): grant %s", record.name, end, grant.sha256, extra={"grant": grant.document()})
-        audit.write("granted", granted)
-        self.records.append(record)
-        try:
-            yield record
-        finally:
-            ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
-            audit.write("ended", {**granted, **ended})
-
-
-def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:
-    return EndConfig(
-        end=end,
-        folder=loaded.folder,
-        connection=config.connection,
-        options=config.options,
-        credentials=tuple(config.credentials),
-        other_secrets=tuple(loaded.secrets_beside_credentials(end)),
-        locate=loaded.locate,
-    )
-
-
-@dataclass(frozen=True)
-class _Audit:
-    """The audit log with what all lines of one plugin have in common."""
-
-    log: AuditLog | None
-    must: bool
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, hosting: Hosting, loaded: LoadedJob, terms: Terms, end: End, plugin: FoundPlugin) -> _Audit:
-        path = terms.audit or (audit_file(loaded.folder) if PROCESS.writes_beside_jobs else None)
-        facts = {
-            "tenant": loaded.job.tenant,
-            "job": loaded.job.name,
-            "command": PROCESS.command,
-            "run_id": hosting.run_id,
-            "end": end,
-            "plugin": plugin.title,
-            "version": plugin.version,
-            "sha256": plugin.sha256,
-        }
-        return cls(AuditLog(path) if path is not None else None, terms.audit is not None, facts)
-
-    def write(self, event: str, facts: dict[str, Any]) -> None:
-        """Write a line; one that cannot be written is a warning, unless the operator asked for it."""
-        if self.log is None:
-            return
-        try:
-            self.log.write(event, {**self.facts, **facts})
-        except DativoError as error:
-            if self.must:
-                raise
-            _LOGGER.warning("%s", error)
+        return admitted(self, loaded, end, plugin, config)

@@ -131,7 +131,7 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
             manifest looks for one.
         MissingConfigError: The job lacks credentials that its manifest names.
     """
-    _admit(plugin, terms)
+    _admit(plugin, terms, config)
     manifest = plugin.manifest
     secrets = asked_secrets(plugin.name, manifest, config)
     hosts = list(asked_hosts(manifest, config)) if manifest else []
@@ -172,7 +172,14 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
     )
 
 
-def _admit(plugin: Applicant, terms: Terms) -> None:
+def _admit(plugin: Applicant, terms: Terms, config: EndConfig) -> None:
+    if terms.jobs.value is not None and not _is_within(str(config.folder), terms.jobs.value):
+        raise InsufficientPermissionsError(
+            f"the job says that it is the tenant {terms.tenant}'s, whose jobs do not lie in {config.folder}: "
+            f"{terms.jobs.where}",
+            details={"plugin": plugin.name, "tenant": terms.tenant, "folder": str(config.folder)},
+            hint="correct the job's tenant, or ask the operator to allow the folder",
+        )
     refused_by = terms.refused_by(plugin.name, plugin.sha256)
     if refused_by is not None:
         raise InsufficientPermissionsError(
@@ -198,9 +205,12 @@ def _refused_hosts(asked: Iterable[AskedHost], allowed: Said[Any]) -> Iterator[R
 
 def _refused_paths(what: str, asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:
     for each in asked:
-        path = PurePosixPath(each.text)
-        if allowed.value is not None and not any(path.is_relative_to(folder) for folder in allowed.value):
+        if allowed.value is not None and not _is_within(each.text, allowed.value):
             yield _refusal(what, each.text, each.where, allowed)
+
+
+def _is_within(path: str, folders: Iterable[str]) -> bool:
+    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
 def _refused_secrets(asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:

@@ -33,6 +33,8 @@ FOLDER_VARIABLE: Final = "DATIVO_PLUGIN_IO"
 TOKEN_VARIABLE: Final = "DATIVO_PLUGIN_TOKEN"  # noqa: S105  its name
 RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
 PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
+CANCEL_S: Final = 5.0
+STOP_S: Final = 5.0
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _WARDEN = str(Path(__file__).with_name("warden.py"))
@@ -58,9 +60,9 @@ class RunSpec:
     command: tuple[str, ...]
     grant: Grant = field(default_factory=Grant)
     """What it may do; of the engine's environment, it gets the variables that are named here."""
-    cancel_s: float = 5.0
+    cancel_s: float = CANCEL_S
     """How long it may take to leave off what it is doing."""
-    stop_s: float = 5.0
+    stop_s: float = STOP_S
     """How long it may take to close what is open and end."""
 
 

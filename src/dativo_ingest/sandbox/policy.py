@@ -105,6 +105,11 @@ class AllowedFiles(JobModel):
 class TenantTerms(JobModel):
     """What a tenant's plugins may have at most. What is left out here, `defaults` says."""
 
+    jobs: AnyOf[Folder] = Field(
+        default=None,
+        description="The folders that the job files lie in. A job says itself whose it is: one that lies elsewhere "
+        "gets no plugin. Left out: `any`.",
+    )
     plugins: Plugins = Field(default_factory=Plugins, description="Which plugins may run at all.")
     network: AnyOf[AllowedHost] = Field(
         default=None,
@@ -170,6 +175,7 @@ def terms_of(policy: Policy | None, tenant: str) -> Terms:
     audit = said.of("audit", lambda terms: terms.audit).value
     return Terms(
         tenant=tenant,
+        jobs=said.listed("jobs", lambda terms: terms.jobs, if_unsaid="any"),
         allow=said.listed("plugins.allow", lambda terms: terms.plugins.allow, if_unsaid="any"),
         deny=said.all_of("plugins.deny", lambda terms: terms.plugins.deny),
         needs_manifest=said.of("plugins.manifest", _needs_manifest, if_unsaid=False),

@@ -36,6 +36,7 @@ class Terms:
 
     Attributes:
         tenant: Whose they are.
+        jobs: The folders that the jobs lie in.
         allow: The plugins that may run.
         deny: The plugins that may not.
         needs_manifest: Whether a plugin must have one.
@@ -50,6 +51,7 @@ class Terms:
     """
 
     tenant: str = "default"
+    jobs: Said[tuple[str, ...] | None] = Said(None)
     allow: Said[tuple[str, ...] | None] = Said(None)
     deny: Said[tuple[str, ...]] = Said(())
     needs_manifest: Said[bool] = Said(value=False)

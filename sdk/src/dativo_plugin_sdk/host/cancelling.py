@@ -45,7 +45,7 @@ class Cancelling:
         """Note the request that is served now."""
         self._open = False
         self._current = number
-        self._due = self._is_wanted
+        self._due = self.is_wanted
 
     def end(self) -> None:
         """Note that it is answered: nothing is raised any more."""
@@ -55,7 +55,7 @@ class Cancelling:
     @property
     def is_wanted(self) -> bool:
         """Whether the request under way is to stop."""
-        return self._is_wanted
+        return self._wanted is not None and self._wanted == self._current
 
     def want(self, number: int) -> None:
         """Stop a request, from another thread; one that is answered already is left alone."""
@@ -64,7 +64,7 @@ class Cancelling:
 
     def remind(self) -> None:
         """Raise once more, from another thread: a handler for everything may have swallowed it the first time."""
-        if self._is_wanted:
+        if self.is_wanted:
             self._due = True
             signal.pthread_kill(self._main, _SIGNAL)
 
@@ -94,10 +94,6 @@ class Cancelling:
             self._open = True
             self._raise_if_due()
 
-    @property
-    def _is_wanted(self) -> bool:
-        return self._wanted is not None and self._wanted == self._current
-
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self._open:
             self._raise_if_due()
@@ -105,4 +101,5 @@ class Cancelling:
     def _raise_if_due(self) -> None:
         if self._due:
             self._due = False
-            raise CancelledCallError
+            if self.is_wanted:  # a reminder may have met the next request
+                raise CancelledCallError

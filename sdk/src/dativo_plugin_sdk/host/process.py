@@ -9,11 +9,13 @@ import logging
 import os
 import socket
 import sys
+import traceback
 from contextlib import suppress
 
 from dativo_plugin_sdk.host.session import Session
 
 _ENGINE_GONE = 75
+_BROKEN = 70
 
 
 def run(control: socket.socket, data: socket.socket) -> int:
@@ -24,9 +26,14 @@ def run(control: socket.socket, data: socket.socket) -> int:
         sys.stdout.reconfigure(line_buffering=True)  # a pipe would keep lines back, and a killed process loses them
     session = Session(control, data, gone=_end, at_end=_run_exit_functions)
     os.register_at_fork(after_in_child=session.forget)
-    session.serve()
+    code = 0
+    try:
+        session.serve()
+    except BaseException:  # noqa: BLE001  the process ends, whatever it was
+        traceback.print_exc()
+        code = _BROKEN
     # Not through the interpreter's own end: threads and libraries of the plugin may hang there, or crash.
-    os._exit(0)
+    os._exit(code)
 
 
 def _end() -> None:

@@ -178,17 +178,17 @@ class ReaderService:
         iterator: Iterator[Message] = self._call("read", lambda: iter(self._made.read(stream, partition, state)))
         try:
             while (message := self._call("read", next, iterator, _END)) is not _END:
-                self._tell(message)
+                self._tell(message, stream.batch_bytes)
         finally:
             if isinstance(iterator, Generator):
                 call_plugin(f"{self._name}.read", iterator.close)
         return {}
 
-    def _tell(self, message: Message) -> None:
+    def _tell(self, message: Message, batch_bytes: int) -> None:
         where = f"{self._name}.read"
         match message:
             case Rows() | Rejected():
-                for part in call_plugin(where, lambda: list(self._parts(message))):
+                for part in call_plugin(where, lambda: list(self._parts(message, batch_bytes))):
                     event, batch, flags = messages.event_of(part)
                     self._session.event(event)
                     self._session.send_batch(batch, flags)
@@ -205,17 +205,17 @@ class ReaderService:
                 hint="a state is rewritten with every commit: keep a place to read on from, not all that was read",
             ) from error
 
-    def _parts(self, message: Rows | Rejected) -> Iterator[Rows | Rejected]:
+    def _parts(self, message: Rows | Rejected, batch_bytes: int) -> Iterator[Rows | Rejected]:
         """Give a message whose batch fits, or several of them."""
-        batch = message.batch
+        batch, limits = message.batch, self._session.limits
         if not isinstance(batch, pa.RecordBatch):
             raise broke(f"{self._name}.read", batch, "messages with a pyarrow.RecordBatch")
         if isinstance(message, Rejected):
             if not batch.schema.equals(REJECTED_SCHEMA):
                 batch = batch.cast(REJECTED_SCHEMA)
-            yield from (Rejected(part) for _, part in fitting(batch, self._session.limits))
+            yield from (Rejected(part) for _, part in fitting(batch, limits, batch_bytes=batch_bytes))
             return
-        for start, part in fitting(plain_batch(batch), self._session.limits):
+        for start, part in fitting(plain_batch(batch), limits, batch_bytes=batch_bytes):
             yield replace(
                 message,
                 batch=part,

@@ -81,12 +81,9 @@ class WriterService:
     def configure(self, params: Params) -> dict[str, Any]:
         """Make the plugin, and say what it can do with this configuration."""
         written = messages.target_config_from_json(params.get("config"))
+        written_for = params.get("config_version", 1)
         config = self._exchange.call(
-            f"{self._plugin.__name__}.migrate_config",
-            config_for,
-            self._plugin,
-            written,
-            params.get("config_version", 1),
+            f"{self._plugin.__name__}.migrate_config", config_for, self._plugin, written, written_for
         )
         if issubclass(self._plugin, StreamWriter):
             writer = self._exchange.call(f"{self._plugin.__name__}.__init__", self._plugin, config)

@@ -307,5 +307,5 @@ def _not_asked(what: str) -> PluginExecutionError:
     )
 
 
-def _unsendable(method: str, error: ValueError) -> PluginExecutionError:
+def _unsendable(method: str, error: Exception) -> PluginExecutionError:
     return PluginExecutionError(f"what {method} gave cannot be sent: {error}")

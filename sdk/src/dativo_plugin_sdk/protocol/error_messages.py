@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from dativo_plugin_sdk import errors
@@ -15,6 +17,7 @@ from dativo_plugin_sdk.protocol.json_values import (
     json_object,
     maybe,
     seconds,
+    text_of,
     written,
 )
 
@@ -30,19 +33,27 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
     A subclass of the plugin's own crosses as the nearest class that the SDK knows.
     """
-    known = errors.wrap_exception(error, PluginExecutionError, f"{type(error).__name__}: {_said(error)}")
-    document = known.to_dict()
-    document["type"] = next(each.__name__ for each in type(known).__mro__ if each.__name__ in _KNOWN)
-    document["message"] = plain_text(str(known.message), MAX_MESSAGE)
-    document["error_code"] = plain_text(str(known.error_code), _SHORT)
-    document["details"] = _bounded(known.details)
+    known = error if isinstance(error, DativoError) else _wrapped(error)
+    document = {
+        "type": next(each.__name__ for each in type(known).__mro__ if each.__name__ in _KNOWN),
+        "error_code": plain_text(text_of(known.error_code), _SHORT),
+        "message": plain_text(text_of(known.message), MAX_MESSAGE),
+        "details": _bounded(known.details),
+        "retryable": bool(known.retryable),
+        "traceback": written("".join(traceback.format_exception(error))[-MAX_TRACEBACK:]),
+    }
     if known.hint is not None:
-        document["hint"] = plain_text(str(known.hint), MAX_MESSAGE)
-    document["retryable"] = bool(known.retryable)
-    if known.retry_after_s is not None:
+        document["hint"] = plain_text(text_of(known.hint), MAX_MESSAGE)
+    if isinstance(known.retry_after_s, int | float) and math.isfinite(known.retry_after_s):
         document["retry_after_s"] = float(known.retry_after_s)
-    document["traceback"] = written("".join(traceback.format_exception(error))[-MAX_TRACEBACK:])
     return document
+
+
+def _wrapped(error: BaseException) -> DativoError:
+    name, said = type(error).__name__, text_of(error)
+    return PluginExecutionError(
+        f"{name}: {said}" if said else name, details={"original_error": name, "original_message": said}
+    )
 
 
 def error_from_json(value: object) -> tuple[DativoError, str | None]:
@@ -65,18 +76,12 @@ def plain_text(text: str, most: int) -> str:
     return kept if len(kept) <= most else kept[: most - 1] + "…"
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  foreign code: an exception whose own text fails
-        return "(its text cannot be had)"
-
-
-def _bounded(details: dict[str, Any]) -> dict[str, Any]:
+def _bounded(details: Mapping[str, Any]) -> dict[str, Any]:
     """Give details that are small: values that are too much are cut, and beyond all measure left out."""
     kept: dict[str, Any] = {}
     room = MAX_DETAILS
-    for key, value in as_json(details).items():
+    plain_details = as_json(details)
+    for key, value in plain_details.items() if isinstance(plain_details, dict) else ():
         plain = _plain(value)
         room -= len(key) + len(repr(plain))
         if room < 0:

@@ -169,10 +169,18 @@ def _as_json(value: object, depth: int) -> Any:  # noqa: PLR0911  one for each k
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     if depth < MAX_DEPTH and isinstance(value, Mapping):
-        return {written(str(key)): _as_json(item, depth + 1) for key, item in value.items()}
+        return {written(text_of(key)): _as_json(item, depth + 1) for key, item in value.items()}
     if depth < MAX_DEPTH and isinstance(value, list | tuple | AbstractSet):
         return [_as_json(item, depth + 1) for item in value]
-    return written(str(value))
+    return written(text_of(value))
+
+
+def text_of(value: object) -> str:
+    """Give the text of a foreign value, whatever its class makes of that."""
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  foreign code: a class whose own text fails
+        return f"({type(value).__name__}, whose text cannot be had: {type(error).__name__})"
 
 
 def written(value: str) -> str:
@@ -208,4 +216,4 @@ def _strict_json(value: object, path: tuple[str, ...]) -> Any:
 
 def said(value: object) -> str:
     """Give what a plugin says as a text that `text` takes."""
-    return written(str(value))[:MAX_TEXT]
+    return written(text_of(value))[:MAX_TEXT]

@@ -69,6 +69,7 @@ from dativo_plugin_sdk.tables import (
     TableSpec,
     WriteMode,
 )
+from dativo_plugin_sdk.versioned import own_version
 from dativo_plugin_sdk.writer import BaseWriter
 
 _MOST_ITEMS = 2**20
@@ -129,7 +130,8 @@ class PluginSpec:
     kind: Literal["reader", "writer"]
     level: Literal["simple", "stream"]
     class_name: str
-    version: str
+    version: str | None
+    """None where the class does not say: it has its distribution's or its manifest's then."""
     requires_sdk: str | None = None
     capabilities: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
@@ -150,7 +152,7 @@ class PluginSpec:
             kind,
             "simple" if issubclass(plugin, BaseReader | BaseWriter) else "stream",
             plugin.__name__,
-            version=str(plugin.__version__),
+            version=own_version(plugin),
             requires_sdk=None if required is None else str(required),
             capabilities=frozenset(map(str, getattr(plugin, "capabilities", ()))),
             state_version=getattr(plugin, "state_version", 1),
@@ -160,8 +162,9 @@ class PluginSpec:
 
 _SPEC = Shape(
     "what a plugin is",
-    {"kind": choice("reader", "writer"), "level": choice("simple", "stream"), "class": text, "version": text},
+    {"kind": choice("reader", "writer"), "level": choice("simple", "stream"), "class": text},
     {
+        "version": maybe(text),
         "requires_sdk": maybe(text),
         "capabilities": names,
         "methods": names,
@@ -184,7 +187,7 @@ def spec_to_json(spec: PluginSpec) -> dict[str, Any]:
 
 def spec_from_json(value: object) -> PluginSpec:
     """Read what a plugin is."""
-    taken = _SPEC.of(value)
+    taken = {"version": None, **_SPEC.of(value)}
     return PluginSpec(class_name=taken.pop("class"), **taken)
 
 

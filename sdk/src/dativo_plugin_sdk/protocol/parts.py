@@ -46,8 +46,8 @@ class Parts:
     def __init__(self, most_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._most_bytes = most_bytes
         self._id: object = None
-        self._texts: list[bytes] = []
-        self._size_bytes = 0
+        self._count = 0
+        self._body = bytearray()
 
     def take(self, frame: dict[str, Any]) -> dict[str, Any] | None:
         """Give the message that a frame is or completes; None for a part.
@@ -60,10 +60,10 @@ class Parts:
             return None
         if "parts" not in frame or frame.get("type") not in _CUT:
             return frame
-        if frame["parts"] != len(self._texts) or frame.get("id") != self._id:
+        if frame["parts"] != self._count or frame.get("id") != self._id:
             raise breach("a message has not the parts that it says")
-        body = b"".join(self._texts)
-        self._texts, self._id, self._size_bytes = [], None, 0
+        body = bytes(self._body)
+        self._id, self._count, self._body = None, 0, bytearray()
         if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
             raise breach(f"a message of more than {MAX_VALUES} values")
         message = parsed(body)
@@ -75,11 +75,10 @@ class Parts:
         text = frame.get("text")
         if not isinstance(text, str) or not text:
             raise breach("a part has no text")
-        if self._texts and frame.get("id") != self._id:
+        if self._count and frame.get("id") != self._id:
             raise breach("parts of two messages at once")
-        data = text.encode()
-        self._size_bytes += len(data)
-        if self._size_bytes > self._most_bytes:
-            raise breach(f"a message of more than {self._most_bytes} bytes")
         self._id = frame.get("id")
-        self._texts.append(data)
+        self._count += 1
+        self._body += text.encode()
+        if len(self._body) > self._most_bytes:
+            raise breach(f"a message of more than {self._most_bytes} bytes")

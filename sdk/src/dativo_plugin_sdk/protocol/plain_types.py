@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dativo_plugin_sdk.errors import DataFormatError
 from dativo_plugin_sdk.protocol.arrow_schema import what_cannot_pass
@@ -77,5 +76,7 @@ def _plain(column: pa.Array[Any], kind: Any) -> pa.Array[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_run_end_encoded(column.type):
+        import pyarrow.compute as pc  # noqa: PLC0415  a plugin's process would wait for it and hardly ever use it
+
         column = pc.run_end_decode(column)  # type: ignore[attr-defined]  # the stubs lack it
     return column if column.type.equals(kind) else column.cast(kind)

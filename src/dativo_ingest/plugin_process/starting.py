@@ -1,0 +1,213 @@
+"""Processes of one plugin, each greeted, asked what it is, and given its configuration."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from dativo_ingest.plugin_process.conversation import Conversation
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
+from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
+from dativo_plugin_sdk.capabilities import Capability
+from dativo_plugin_sdk.config import SourceConfig, TargetConfig
+from dativo_plugin_sdk.errors import InvalidConfigError, PluginError
+from dativo_plugin_sdk.protocol.json_values import Shape, choice, items, maybe, text, whole
+from dativo_plugin_sdk.protocol.messages import config_to_json
+
+Level: TypeAlias = Literal["simple", "stream"]
+
+_MOST_NAMES = 256
+_SPEC = Shape(
+    "what a plugin says it is",
+    {
+        "kind": choice("reader", "writer"),
+        "level": choice("simple", "stream"),
+        "class": text,
+        "capabilities": items(text, most=_MOST_NAMES),
+        "methods": items(text, most=_MOST_NAMES),
+    },
+    {"version": maybe(text), "requires_sdk": maybe(text), "state_version": whole, "config_version": whole},
+)
+_KNOWN_CAPABILITIES = frozenset(Capability)
+_HOST = ("-P", "-X", "faulthandler", "-m", "dativo_plugin_sdk.host")
+
+
+@dataclass(frozen=True)
+class PluginSpec:
+    """What a plugin says it is.
+
+    Attributes:
+        level: Which of the SDK's interfaces it has.
+        class_name: Its class.
+        version: Its version.
+        capabilities: What it can do, of what this engine knows.
+        methods: What it has beyond the methods that every plugin has.
+        value: All that it said.
+    """
+
+    level: Level
+    class_name: str
+    version: str | None
+    capabilities: frozenset[Capability]
+    methods: frozenset[str]
+    value: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, value: object) -> PluginSpec:
+        """Read what a process answered."""
+        said = _SPEC.of(value)
+        assert isinstance(value, Mapping)  # noqa: S101  the shape says so
+        return cls(
+            level=said["level"],
+            class_name=said["class"],
+            version=said.get("version"),
+            capabilities=frozenset(map(Capability, _KNOWN_CAPABILITIES & set(said["capabilities"]))),
+            methods=frozenset(said["methods"]),
+            value=value,
+        )
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """How one end's plugin is run.
+
+    Attributes:
+        record: Where it is noted what its processes do; its grant is what they may do.
+        run_id: The run, told to the plugin.
+        while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        explain: Gives what a plugin says of its configuration its place in the job.
+        cancel_s: How long a plugin may take to leave off what it is doing.
+        stop_s: How long it may take to close what is open and end.
+    """
+
+    record: PluginRecord
+    run_id: str = ""
+    while_waiting: Callable[[], None] = lambda: None
+    explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
+    cancel_s: float = CANCEL_S
+    stop_s: float = STOP_S
+
+    @classmethod
+    def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
+        """Run a plugin with what one without a manifest gets."""
+        return cls(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant()))
+
+
+@dataclass
+class Starter:
+    """Starts processes; called by one thread at a time.
+
+    Attributes:
+        plugin: What runs in them.
+        config: What they are given.
+        hosted: How they are run.
+        config_version: The version of the configuration's form, as the job says it.
+    """
+
+    plugin: FoundPlugin
+    config: SourceConfig | TargetConfig
+    hosted: Hosted
+    config_version: int = 1
+    spec: PluginSpec | None = None
+    """What the first process said of the plugin."""
+    _begun: Conversation | None = field(default=None, repr=False)
+
+    def begin(self) -> None:
+        """Start a process, which gets ready while other things are done; the next call gives it."""
+        if self._begun is None:
+            self._begun = self._started()
+
+    def __call__(self) -> Conversation:
+        """Give a process that is ready to be asked.
+
+        Raises:
+            PluginError: It cannot be started, or does something else than to get ready.
+            DativoError: The plugin refuses its configuration.
+        """
+        self.begin()
+        process, self._begun = self._begun, None
+        assert process is not None  # noqa: S101  it was begun
+        try:
+            self._ready(process)
+        except InvalidConfigError as error:
+            process.close()
+            raise self.hosted.explain(error) from error
+        except BaseException:
+            process.close()
+            raise
+        return process
+
+    def close(self) -> None:
+        """End the process that was begun and never asked for."""
+        process, self._begun = self._begun, None
+        if process is not None:
+            process.close()
+
+    def _started(self) -> Conversation:
+        started_s = time.monotonic()
+
+        def note_end(process: Conversation) -> None:
+            found, usage = process.session.wait(0), process.session.usage()
+            number = found.signal if found is not None else None
+            self.hosted.record.ended(
+                ProcessUsage(
+                    cpu_s=usage.cpu_s,
+                    peak_memory_bytes=usage.peak_memory_bytes,
+                    processes=usage.processes,
+                    bytes_in=process.bytes_out,
+                    bytes_out=process.bytes_in,
+                    duration_s=round(time.monotonic() - started_s, 3),
+                    exit_code=found.exit_code if found is not None else None,
+                    signal=None if number is None else signal_name(number),
+                    killed=process.killed,
+                )
+            )
+
+        process = Conversation(
+            RunSpec(
+                self.plugin.title,
+                self._command(),
+                self.hosted.record.grant,
+                cancel_s=self.hosted.cancel_s,
+                stop_s=self.hosted.stop_s,
+            ),
+            run_id=self.hosted.run_id,
+            while_waiting=self.hosted.while_waiting,
+            on_end=note_end,
+            on_error=self.hosted.record.failed,
+        )
+        self.hosted.record.started()
+        return process
+
+    def _command(self) -> tuple[str, ...]:
+        return self.plugin.command or (str(self.plugin.python), *_HOST)
+
+    def _ready(self, process: Conversation) -> None:
+        hello = process.greet()
+        self.hosted.record.greeted(sdk=hello.sdk, protocol=hello.protocol, language=hello.language)
+        answer = process.ask("spec", {"plugin": self._where(), "kind": self.plugin.kind}, within="start")
+        try:
+            spec = PluginSpec.of(answer)
+        except PluginError as error:
+            process.refuse(error)
+        self.spec = self.spec or spec
+        config = {"config": config_to_json(self.config), "config_version": self.config_version}
+        process.ask("configure", config, within="start")
+
+    def _where(self) -> dict[str, str] | None:
+        if self.plugin.file is not None and self.plugin.class_name is not None:
+            return {"file": str(self.plugin.file), "class": self.plugin.class_name}
+        return None if self.plugin.entry_point is None else {"entry_point": self.plugin.entry_point}
+
+
+def signal_name(number: int) -> str:
+    """Give a signal's name, or its number where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,110 @@
+"""Whether and how a plugin may run: by whose policy, with what grant, and what is said of it afterwards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.records import End, PluginRecord
+from dativo_ingest.sandbox.asked import EndConfig
+from dativo_ingest.sandbox.audit import AuditLog, audit_file
+from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.policy import terms_of
+from dativo_ingest.sandbox.process_policy import PROCESS
+from dativo_ingest.sandbox.terms import Terms
+from dativo_plugin_sdk.config import SourceConfig, TargetConfig
+from dativo_plugin_sdk.errors import DativoError
+
+if TYPE_CHECKING:
+    from dativo_ingest.run.hosting import Hosting
+
+_LOGGER = logging.getLogger("dativo.plugins")
+
+
+@contextmanager
+def admitted(
+    hosting: Hosting, loaded: LoadedJob, end: End, plugin: FoundPlugin, config: SourceConfig | TargetConfig
+) -> Iterator[PluginRecord]:
+    """Decide what a plugin may do and let it run; what it did is in the audit log when this is over.
+
+    The line that says what was granted is written before any process of the plugin starts, and one of a refusal
+    too.
+
+    Yields:
+        Where the plugin's processes note what they do; its ``grant`` is what they may do.
+
+    Raises:
+        InsufficientPermissionsError: It asks for more than the operator allows.
+        ConfigurationError: The job does not give it what its manifest asks for.
+        DativoError: The audit log that the operator asks for cannot be written.
+    """
+    terms = terms_of(PROCESS.policy, loaded.job.tenant)
+    audit = _Audit.of(hosting, loaded, terms, end, plugin)
+    try:
+        asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
+        grant = decide(asks, terms, _end_config(loaded, end, config))
+    except DativoError as error:
+        audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
+        raise
+    record = PluginRecord(end, plugin.title, plugin.version, plugin.sha256, grant)
+    granted = {"grant": grant.document(), "grant_sha256": grant.sha256}
+    _LOGGER.info("plugin %s (%s): grant %s", record.name, end, grant.sha256, extra={"grant": grant.document()})
+    audit.write("granted", granted)
+    hosting.records.append(record)
+    try:
+        yield record
+    finally:
+        ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
+        audit.write("ended", {**granted, **ended})
+
+
+def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:
+    return EndConfig(
+        end=end,
+        folder=loaded.folder,
+        connection=config.connection,
+        options=config.options,
+        credentials=tuple(config.credentials),
+        other_secrets=tuple(loaded.secrets_beside_credentials(end)),
+        locate=loaded.locate,
+    )
+
+
+@dataclass(frozen=True)
+class _Audit:
+    """The audit log with what all lines of one plugin have in common."""
+
+    log: AuditLog | None
+    must: bool
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, hosting: Hosting, loaded: LoadedJob, terms: Terms, end: End, plugin: FoundPlugin) -> _Audit:
+        path = terms.audit or (audit_file(loaded.folder) if PROCESS.writes_beside_jobs else None)
+        facts = {
+            "tenant": loaded.job.tenant,
+            "job": loaded.job.name,
+            "command": PROCESS.command,
+            "run_id": hosting.run_id,
+            "end": end,
+            "plugin": plugin.title,
+            "version": plugin.version,
+            "sha256": plugin.sha256,
+        }
+        return cls(AuditLog(path) if path is not None else None, terms.audit is not None, facts)
+
+    def write(self, event: str, facts: dict[str, Any]) -> None:
+        """Write a line; one that cannot be written is a warning, unless the operator asked for it."""
+        if self.log is None:
+            return
+        try:
+            self.log.write(event, {**self.facts, **facts})
+        except DativoError as error:
+            if self.must:
+                raise
+            _LOGGER.warning("%s", error)
