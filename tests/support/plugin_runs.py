@@ -80,7 +80,7 @@ class Scene:
     def __post_init__(self) -> None:
         for name in ("lake", "tmp", "log"):
             (self.folder / name).mkdir(parents=True)
-        pauses = {"pause_s": 0.01}
+        pauses = {"pause_s": 0.002}
         job = {
             "version": 1,
             "name": "kills",

@@ -322,3 +322,54 @@ def ledger(folder: Path, table: str = "events", *, rejected: bool = False) -> li
         source = "rejected" if rejected else "tables"
         found = connection.execute(f"SELECT rows FROM {source} WHERE name = ?", (table,)).fetchall()
     return [row for (text,) in found for row in json.loads(text)]
+
+
+class KeepingWriter(StreamWriter):
+    """Keeps the batches of its table as Arrow in a file, each under the name of what was asked."""
+
+    def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
+        """Check nothing."""
+        return []
+
+    def table(self, spec: TableSpec) -> TableWriter:
+        """Give the table."""
+        return _KeepingTable(self.config, spec)
+
+
+class _KeepingTable(TableWriter):
+    def __init__(self, config: TargetConfig, spec: TableSpec) -> None:
+        self.faults = Faults(config)
+        self.folder = Path(config.connection["path"])
+        self.spec = spec
+        self.kept: list[tuple[str, Any]] = [("options", dict(spec.options))]
+
+    def load_state(self) -> CommittedState:
+        """Read what the file says."""
+        path = self.folder / "state"
+        return CommittedState.from_json(path.read_text() if path.exists() else None)
+
+    def open(self, schema: pa.Schema) -> Sequence[str]:
+        """Keep the schema."""
+        self.kept.append(("open", schema))
+        return ()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Keep rows."""
+        self.faults.at("write")
+        self.kept.append(("write", batch))
+
+    def quarantine(self, batch: pa.RecordBatch) -> None:
+        """Keep rejected rows."""
+        self.kept.append(("quarantine", batch))
+
+    def commit(self, request: CommitRequest) -> Receipt:
+        """Write all of it."""
+        self.faults.at("commit")
+        (self.folder / "kept").write_bytes(pickle.dumps(self.kept))
+        (self.folder / "state").write_text(request.next_state(self.spec.run_id).to_json())
+        self.faults.at("after commit")
+        return Receipt(request.commit_id, request.expected_generation + 1)
+
+    def abort(self) -> None:
+        """Leave a mark."""
+        (self.folder / "aborted").touch()

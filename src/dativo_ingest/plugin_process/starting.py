@@ -115,6 +115,8 @@ class Starter:
     config_version: int = 1
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
+    configured: object = None
+    """What the process started last said of itself, once it was configured."""
     _begun: Conversation | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -197,7 +199,7 @@ class Starter:
             process.refuse(error)
         self.spec = self.spec or spec
         config = {"config": config_to_json(self.config), "config_version": self.config_version}
-        process.ask("configure", config, within="start")
+        self.configured = process.ask("configure", config, within="start")
 
     def _where(self) -> dict[str, str] | None:
         if self.plugin.file is not None and self.plugin.class_name is not None:
