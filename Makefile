@@ -6,7 +6,7 @@ SETUP := .venv/.set-up
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench docs schemas format constraints clean
+.PHONY: help setup demo check test bench docs schemas support format constraints clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ bench: setup ## run the benchmarks (ARGS="csv --scale 0.1" for a part)
 docs: setup ## build the documentation into site/, strictly
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict --quiet
+
+support: setup ## run the conformance suites of the built-in connectors and record what they find
+	$(BIN)/python docs/support_table.py
+	$(BIN)/python docs/generate.py
 
 format: setup ## format and mend what can be mended
 	$(BIN)/ruff format .

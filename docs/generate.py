@@ -21,6 +21,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from support_table import support_tables
 
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
@@ -74,13 +75,15 @@ def generated() -> Iterator[tuple[Path, str]]:
             yield page, REGION.sub(lambda match: f"{match[1]}\n{region(match['name']).strip()}\n\n{match[3]}", text)
 
 
-def region(name: str) -> str:
+def region(name: str) -> str:  # noqa: PLR0911  one per region
     """Give the text of one region."""
     match name:
         case "job":
             return "\n".join(_model_section(each) for each in JOB_MODELS.values())
         case "errors":
             return _errors()
+        case "support":
+            return support_tables()
         case "exit_codes":
             return _exit_codes()
         case "grant_defaults":

@@ -18,6 +18,8 @@ from dativo_plugin_sdk import BaseReader
 class Silent(BaseReader):
     """Reads two rows."""
 
+    __version__ = "1.0.0"
+
     def extract(self, state_manager=None):
         yield [{"id": 1}, {"id": 2}]
 '''
@@ -57,21 +59,29 @@ def told_of(*arguments: object) -> Result:
     return CliRunner().invoke(dativo, ["plugin", "test", "--in-process", *map(str, arguments)])
 
 
-@pytest.mark.parametrize(("name", "kind"), [("my-shop", "reader"), ("my-lake", "writer")])
-def test_a_new_project_passes(tmp_path: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "options", "checks"),
+    [
+        pytest.param("my-shop", "reader", [], 14, id="reader"),
+        pytest.param("my-lake", "writer", ["--in-process"], 33, id="writer, in process"),
+        pytest.param("my-lake", "writer", ["--check", "crash", "--check", "append"], 5, id="writer"),
+    ],
+)
+def test_a_new_project_passes(tmp_path: Path, name: str, kind: str, options: list[str], checks: int) -> None:
     CliRunner().invoke(dativo, ["plugin", "new", name, "--kind", kind, "--dir", str(tmp_path)])
 
-    done = told_of(tmp_path / name, "--json")
+    done = CliRunner().invoke(dativo, ["plugin", "test", str(tmp_path / name), "--json", *options])
 
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert (document["schema"], document["status"]) == ("dativo.conformance/1", "succeeded")
+    assert document["isolation"] == ("in_process" if "--in-process" in options else "none")
     assert {each["outcome"] for each in document["checks"]} <= {"passed", "gap"}
-    assert sum(each["outcome"] == "passed" for each in document["checks"]) >= 14
+    assert sum(each["outcome"] == "passed" for each in document["checks"]) == checks
 
 
 def test_checks_that_fail_are_told_with_what_to_do(silent: Path) -> None:
-    done = told_of(silent)
+    done = told_of(f"{silent}:Silent")
 
     assert done.exit_code == 70
     assert "Reader Silent 1.0.0\n" in done.stdout

@@ -15,17 +15,20 @@ KEY = "app/orders"
 THEIRS = Owner("theirs", "elsewhere", 7, "another boot", "12345")
 
 
-@pytest.fixture
-def quick(tmp_path: Path) -> dict[str, Any]:
-    """Give connectors that start at once: leases are held for seconds here."""
-    (tmp_path / "orders.csv").write_text("id\n1\n2\n3\n")
-    source = {"connector": "csv", "connection": {"path": str(tmp_path / "orders.csv")}}
-    return {"source": source, "target": {"connector": "parquet"}}
+def quick(write_job: WriteJob, **more: Any) -> Path:
+    """Write a job without a plugin, whose process would take a part of the time that a lease has."""
+    job = write_job(
+        source={"connector": "csv", "connection": {"path": "orders.csv"}},
+        target={"connector": "parquet", "connection": {"path": "lake"}},
+        **more,
+    )
+    (job.parent / "orders.csv").write_text("id\n1\n")
+    return job
 
 
 @pytest.fixture
-def job(write_job: WriteJob, quick: dict[str, Any]) -> Path:
-    return write_job(**quick)
+def job(write_job: WriteJob) -> Path:
+    return quick(write_job)
 
 
 @pytest.fixture
@@ -68,8 +71,8 @@ def test_a_run_waits_until_the_other_is_done(
     assert re.match(r"waiting for run theirs on elsewhere, process 7, begun \d s ago", line)
 
 
-def test_the_job_says_how_long_to_wait(write_job: WriteJob, quick: dict[str, Any], invoke: Invoke) -> None:
-    job = write_job(lease={"wait_s": 0}, **quick)
+def test_the_job_says_how_long_to_wait(write_job: WriteJob, invoke: Invoke) -> None:
+    job = quick(write_job, lease={"wait_s": 0})
     store = SqliteLeaseStore(job.parent / ".dativo" / "state.db")
     store.take([KEY], THEIRS, ttl_s=3, steal=False)
 

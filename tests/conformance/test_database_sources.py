@@ -13,6 +13,7 @@ from mariadb_service import MariaDB
 from postgres_service import Postgres
 from server_processes import free_port
 
+from dativo_ingest import __version__
 from dativo_ingest.sources.mysql import MysqlReader
 from dativo_ingest.sources.postgres import PostgresReader
 from dativo_plugin_sdk.testing import Gap, ReaderCase, ReaderSuite, StreamCase
@@ -49,6 +50,7 @@ def case_of(server: Any, database: str, connection: dict[str, Any], port: int) -
 
 class TestPostgres(ReaderSuite):
     plugin = PostgresReader
+    version = __version__
     connector = "postgres"
     gaps = GAPS
 
@@ -59,6 +61,7 @@ class TestPostgres(ReaderSuite):
 
 class TestMysql(ReaderSuite):
     plugin = MysqlReader
+    version = __version__
     connector = "mysql"
     gaps = GAPS
 

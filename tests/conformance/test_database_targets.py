@@ -13,12 +13,14 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from server_processes import free_port
 
+from dativo_ingest import __version__
 from dativo_ingest.targets.postgres import PostgresWriter
 from dativo_plugin_sdk.testing import WriterCase, WriterSuite
 
 
 class TestPostgres(WriterSuite):
     plugin = PostgresWriter
+    version = __version__
     connector = "postgres"
 
     @pytest.fixture

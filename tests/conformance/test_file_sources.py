@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from dativo_ingest import __version__
 from dativo_ingest.sources.arrow import ArrowReader
 from dativo_ingest.sources.csv import CsvReader
 from dativo_ingest.sources.json import JsonLinesReader, JsonReader
@@ -120,6 +121,7 @@ class FileSuite(ReaderSuite):
 
 class TestCsv(FileSuite):
     plugin = CsvReader
+    version = __version__
     connector = "csv"
     large_parts, memory_bytes = 32, 96 * 2**20  # blocks are parsed side by side
     write = staticmethod(write_csv)
@@ -127,23 +129,27 @@ class TestCsv(FileSuite):
 
 class TestJson(FileSuite):
     plugin = JsonReader
+    version = __version__
     connector = "json"
     write = staticmethod(write_json)
 
 
 class TestJsonLines(FileSuite):
     plugin = JsonLinesReader
+    version = __version__
     connector = "jsonl"
     write = staticmethod(write_json_lines)
 
 
 class TestParquet(FileSuite):
     plugin = ParquetReader
+    version = __version__
     connector = "parquet"
     write = staticmethod(write_parquet)
 
 
 class TestArrow(FileSuite):
     plugin = ArrowReader
+    version = __version__
     connector = "arrow"
     write = staticmethod(write_arrow)

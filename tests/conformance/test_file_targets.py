@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from workshop import READERS
 
+from dativo_ingest import __version__
 from dativo_ingest.targets.delta import DeltaWriter
 from dativo_ingest.targets.duckdb import DuckDBWriter
 from dativo_ingest.targets.iceberg import IcebergWriter
@@ -48,6 +49,7 @@ def copied_duckdb(place: Path, name: str) -> pa.Table:
 
 class TestIceberg(WriterSuite):
     plugin = IcebergWriter
+    version = __version__
     connector = "iceberg"
     gaps = GAPS
 
@@ -58,6 +60,7 @@ class TestIceberg(WriterSuite):
 
 class TestParquet(WriterSuite):
     plugin = ParquetWriter
+    version = __version__
     connector = "parquet"
     gaps = GAPS
 
@@ -68,6 +71,7 @@ class TestParquet(WriterSuite):
 
 class TestDelta(WriterSuite):
     plugin = DeltaWriter
+    version = __version__
     connector = "delta"
     gaps = (*GAPS, Gap("types[time]", "not_supported", "Delta has no type for a time of day"))
 
@@ -78,6 +82,7 @@ class TestDelta(WriterSuite):
 
 class TestDuckDB(WriterSuite):
     plugin = DuckDBWriter
+    version = __version__
     connector = "duckdb"
     gaps = (
         *GAPS,

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import textwrap
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -137,10 +138,10 @@ def test_the_engine_runs_a_plugin_that_has_another_environment_and_another_sdk(t
     }.items():
         (shop / name).parent.mkdir(parents=True, exist_ok=True)
         (shop / name).write_text(text, encoding="utf-8")
-    _, sdk = built(ROOT / "sdk", tmp_path / "dist" / "sdk")
-    _, engine = built(ROOT, tmp_path / "dist" / "engine")
-    _, other_sdk = built(other, tmp_path / "dist" / "other_sdk")
-    _, plugin = built(shop, tmp_path / "dist" / "shop")
+    with ThreadPoolExecutor() as pool:
+        folders = {ROOT / "sdk": "sdk", ROOT: "engine", other: "other_sdk", shop: "shop"}
+        wheels = pool.map(lambda item: built(item[0], tmp_path / "dist" / item[1])[1], folders.items())
+        sdk, engine, other_sdk, plugin = wheels
     home = tmp_path / "home"
     plugins = home / "plugins"
     plugins.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import Distribution, EntryPoint
 
 import pytest
@@ -26,7 +27,8 @@ raise SystemExit("this must never run")
 {rest}
 """
 UNKNOWN = StaticFacts()
-NOTHING_SAID = StaticFacts(state_version=1, config_version=1)
+certain = partial(StaticFacts, version_is_certain=True)
+NOTHING_SAID = certain(state_version=1, config_version=1)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def facts(tmp_path):
         pytest.param(
             "class Shop(BaseReader):\n    __version__ = '1.4'\n    requires_sdk: str = '>=0.1'\n"
             "    state_version = 3\n    config_version = 2",
-            StaticFacts("1.4", ">=0.1", None, 3, 2),
+            certain("1.4", ">=0.1", None, 3, 2),
             id="the class itself",
         ),
         pytest.param("class Shop(BaseReader): pass", NOTHING_SAID, id="nothing"),
@@ -54,21 +56,19 @@ def facts(tmp_path):
         pytest.param(
             "VERSION: str = '2.0'\n__version__ = '1.5'\n"
             "class Shop(BaseReader):\n    __version__ = __version__\n    requires_sdk = VERSION",
-            StaticFacts("1.5", "2.0", None, 1, 1),
+            certain("1.5", "2.0", None, 1, 1),
             id="constants of the module",
         ),
         pytest.param(
             "class Api(BaseReader):\n    __version__ = '1.1'\n    state_version = 2\n"
             "class Shop(Api):\n    state_version = 3",
-            StaticFacts("1.1", None, None, 3, 1),
+            certain("1.1", None, None, 3, 1),
             id="a base in the file",
         ),
-        pytest.param(
-            "class Shop(BaseReader):\n    __version__ = 1.5", StaticFacts("1.5", None, None, 1, 1), id="a number"
-        ),
+        pytest.param("class Shop(BaseReader):\n    __version__ = 1.5", certain("1.5", None, None, 1, 1), id="a number"),
         pytest.param(
             "@final\n@dataclass(slots=True)\nclass Shop(BaseReader, metaclass=ABCMeta):\n    state_version = 2",
-            StaticFacts(None, None, None, 2, 1),
+            certain(None, None, None, 2, 1),
             id="harmless decorators",
         ),
     ],
@@ -114,7 +114,7 @@ def test_what_only_running_would_tell_is_unknown(facts, text):
     ],
 )
 def test_one_attribute_that_may_change_is_unknown_and_the_others_are_not(facts, text):
-    assert facts(text) == StaticFacts(config_version=1)
+    assert facts(text) == certain(config_version=1)
 
 
 def test_a_base_in_a_file_beside_it_is_looked_at(facts, tmp_path):
@@ -123,7 +123,7 @@ def test_a_base_in_a_file_beside_it_is_looked_at(facts, tmp_path):
         encoding="utf-8",
     )
 
-    assert facts("from api import Api as Base\nclass Shop(Base): pass") == StaticFacts("7", None, None, 1, 1)
+    assert facts("from api import Api as Base\nclass Shop(Base): pass") == certain("7", None, None, 1, 1)
 
 
 def test_a_file_that_cannot_be_read_is_a_load_error(tmp_path):
@@ -152,7 +152,7 @@ def package(tmp_path):
 
 
 def test_a_class_that_a_package_exports_is_followed_to_its_module(package):
-    assert facts_of_module("shop", "Shop", [package]) == StaticFacts(None, "<0.9", None, 2, 1)
+    assert facts_of_module("shop", "Shop", [package]) == certain(None, "<0.9", None, 2, 1)
     assert facts_of_module("shop.reader", "Shop", [package]) == facts_of_module("shop", "Shop", [package])
     assert facts_of_module("shop.writer", "Shop", [package]) == UNKNOWN
 
@@ -165,7 +165,7 @@ def test_a_distribution_adds_its_version_and_what_it_requires(package, monkeypat
 
     facts = facts_of_entry_point(entry)
 
-    assert facts == StaticFacts("1.3", "<0.9,>=0.1", ">=3.11", 2, 1)
+    assert facts == certain("1.3", "<0.9,>=0.1", ">=3.11", 2, 1)
     assert with_distribution(StaticFacts(version="1.4"), found).version == "1.4", "the class's own goes first"
 
 

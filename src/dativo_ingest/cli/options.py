@@ -69,7 +69,7 @@ def _obey(context: click.Context, _option: click.Parameter, value: str | None) -
     from dativo_ingest.sandbox.process_policy import PROCESS
 
     def forget() -> None:
-        PROCESS.policy = None
+        PROCESS.policy, PROCESS.command = None, "run"
 
     context.call_on_close(forget)
     PROCESS.command = context.command_path.partition(" ")[2]
@@ -86,7 +86,7 @@ def mode_option(command: _Command) -> _Command:
         type=click.Choice(["self_hosted", "cloud"]),
         default="self_hosted",
         show_default=True,
-        help="cloud runs no third-party plugin in this process.",
+        help="cloud runs no third-party plugin.",
     )(command)
 
 

@@ -12,6 +12,15 @@ from dativo_ingest.cli.commands import Command, Group
 from dativo_ingest.cli.options import talk_options
 
 
+def _path(_context: click.Context, _argument: click.Parameter, value: str) -> Path:
+    """Take a path, or a plugin as a job names it: ``path/to/file.py:Class``."""
+    file, separator, _ = value.rpartition(":")
+    path = Path(file if separator and file.endswith(".py") else value)
+    if not path.exists():
+        raise click.BadParameter(f"{path} does not exist.")
+    return path
+
+
 @click.group(
     cls=Group,
     short_help="Start a plugin, and prove it.",
@@ -52,13 +61,14 @@ def new(*, name: str, kind: Any, folder: str) -> int:
 @plugin.command(
     cls=Command,
     short_help="Check that a plugin keeps its promises.",
-    examples=["dativo plugin test my-shop", "dativo plugin test plugins/shop.py --json"],
+    examples=["dativo plugin test my-shop", "dativo plugin test plugins/shop.py --check resume --in-process"],
 )
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", callback=_path)
+@click.option("--check", "only", multiple=True, metavar="NAME", help="Make this check alone; may be repeated.")
 @click.option("--in-process", is_flag=True, help="Run the plugin in the tests' own process, without the engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
-def test(*, path: Path, in_process: bool, as_json: bool) -> int:
+def test(*, path: Path, only: tuple[str, ...], in_process: bool, as_json: bool) -> int:
     """Run the conformance suites of a plugin: a project's folder, a file, or a file of tests.
 
     The suites are those that its tests subclass (see docs/testing-a-plugin.md). The plugin runs in a process of its
@@ -68,7 +78,7 @@ def test(*, path: Path, in_process: bool, as_json: bool) -> int:
     from dativo_ingest.cli.plugin_test import run_suites
     from dativo_ingest.cli.plugin_text import conformance_text
 
-    document = run_suites(path, in_process=in_process)
+    document = run_suites(path, in_process=in_process, only=only)
     if as_json:
         emit_json(document)
     else:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ from dativo_plugin_sdk.errors import MissingConfigError, PluginLoadError, Resour
 
 CONFORMANCE = "dativo.conformance/1"
 
-_ENGINE = "dativo_ingest.plugin_process.conformance"
+_ENGINE = "dativo_ingest.run.conformance"
 _NO_TESTS = 5  # pytest's exit code where it collected nothing
 _TALK_LINES = 30
 
 
-def run_suites(path: Path, *, in_process: bool) -> dict[str, Any]:
+def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = ()) -> dict[str, Any]:
     """Run the suites of a plugin and give the document of what became of each check.
+
+    Args:
+        path: What `tests_of` finds tests for.
+        in_process: Whether the plugin runs in the tests' own process, without the engine.
+        only: The checks to make; all where there is none.
 
     Raises:
         ResourceNotFoundError: pytest is not installed here.
@@ -39,6 +45,7 @@ def run_suites(path: Path, *, in_process: bool) -> dict[str, Any]:
         plugins = ["-p", "dativo", "-p", "no:cacheprovider", *([] if in_process else ["-p", _ENGINE])]
         # What the tests' own settings add (reports, coverage, several processes) has no say in what is found.
         options = ["-q", "-o", "addopts=", "--dativo-only", "--dativo-json", str(found)]
+        options += [part for name in only for part in ("--dativo-check", name)]
         done = subprocess.run(  # noqa: S603  the user's own tests
             [sys.executable, "-m", "pytest", *plugins, *options, str(tests)],
             stdout=subprocess.PIPE,
@@ -53,7 +60,7 @@ def run_suites(path: Path, *, in_process: bool) -> dict[str, Any]:
     talk = "\n".join(done.stdout.splitlines()[-_TALK_LINES:])
     if not checks and done.returncode in {0, _NO_TESTS}:
         raise MissingConfigError(
-            f"{tests} has no conformance suite",
+            f"{tests} has no conformance suite" + (f" with a check {' or '.join(only)}" if only else ""),
             hint="subclass dativo_plugin_sdk.testing.ReaderSuite or WriterSuite; dativo plugin new writes an example",
         )
     if not checks:

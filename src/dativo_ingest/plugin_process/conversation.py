@@ -40,9 +40,8 @@ from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, 
 from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR, breach
 from dativo_plugin_sdk.protocol.error_messages import error_from_json, error_to_json
 from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, count, flag, items, json_object, maybe, text
+from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
-PROTOCOLS: Final = (1,)
-"""The versions of the protocol that this engine speaks."""
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
 
 Patience: TypeAlias = Literal["none", "a while", "to the end"]
@@ -421,7 +420,7 @@ class Conversation:
 
     def _take_aside(self, message: Event) -> bool:
         kind = message.get("event") if message.get("type") == "event" else None
-        if kind not in {"log", "metric"}:
+        if kind not in ("log", "metric"):  # no set: it may be unhashable
             return False
         if self.hello is None:
             raise breach("it spoke before it was welcomed")
@@ -469,7 +468,8 @@ class Conversation:
 
     def _fail(self, error: PluginError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
-        self.killed = self.killed or (error.error_code if self.session.wait(0) is None else None)
+        ended_by_us = self.session.failure or (error if self.session.wait(0) is None else None)
+        self.killed = self.killed or (ended_by_us.error_code if ended_by_us is not None else None)
         self.session.kill(error)
         self.close()
         first = self.session.failure or error
@@ -521,7 +521,7 @@ class Conversation:
         elif what == "shutdown":
             seconds, knob = self._spec.stop_s, None
         else:
-            seconds, knob = self._seconds(within), f"deadlines.{within} in its manifest allows more"
+            seconds, knob = self._seconds(within), self._spec.way_out(f"deadlines.{within}")
         said = "said nothing" if within == "idle" and knob else "did not answer"
         return PluginExecutionError(
             f"the plugin {self._spec.plugin} {said} for {seconds:g} s during {what}, and was ended",
@@ -541,20 +541,14 @@ class Conversation:
 
     def _agreed(self, said: Mapping[str, Any]) -> Hello:
         """Choose the newest version of the protocol that both speak; a plugin that speaks none is told, and refused."""
-        both = set(PROTOCOLS) & set(said["protocol"])
         sdk, language = (None if said.get(key) is None else self._short(said[key]) for key in ("sdk", "language"))
-        if both:
-            return Hello(max(both), sdk, language)
-        theirs = ", ".join(map(str, said["protocol"])) or "none"
-        ours = ", ".join(map(str, PROTOCOLS))
-        error = PluginVersionError(
-            f"the plugin {self._spec.plugin} speaks protocol {theirs} (SDK {sdk or 'none'}), this engine speaks {ours} "
-            f"(SDK {dativo_plugin_sdk.__version__})",
-            details={"protocol": said["protocol"], "engine_protocol": list(PROTOCOLS), "sdk": sdk},
-            hint="install a release of the plugin, or of the engine, that speaks the other's",
-        )
-        self._wired.say({"type": "reject", "error": error_to_json(error)})
-        raise error
+        try:
+            engine = dativo_plugin_sdk.__version__
+            protocol = negotiate(said["protocol"], PROTOCOLS, where=self._spec.plugin, sdk=sdk, engine=engine)
+        except PluginVersionError as error:
+            self._wired.say({"type": "reject", "error": error_to_json(error)})
+            raise
+        return Hello(protocol, sdk, language)
 
     @staticmethod
     def _short(value: str) -> str:

@@ -13,12 +13,11 @@ from dativo_ingest.plugin_process.static_facts import (
     facts_of_entry_point,
     facts_of_file,
     facts_of_module,
+    file_of_module,
 )
+from dativo_ingest.plugin_process.version_checks import check_facts, requires_sdk_of, version_of
 from dativo_ingest.sandbox.manifest import Kind, Manifest, load_manifest, manifest_beside, manifest_of
 from dativo_plugin_sdk.errors import PluginLoadError
-
-UNSAID_VERSION = "1.0.0"
-"""The version of a plugin that says none."""
 
 _FILE_CLASS = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
@@ -28,6 +27,7 @@ def plugin_of_file(kind: Kind, name: str) -> FoundPlugin:
 
     Raises:
         PluginLoadError: There is no such file, or it has nothing of this kind.
+        PluginVersionError: Its versions do not fit.
         ConfigurationError: Its manifest is wrong.
     """
     if name.endswith((".yaml", ".yml")):
@@ -46,6 +46,7 @@ def plugin_of_entry_point(kind: Kind, entry: EntryPoint) -> FoundPlugin:
 
     Raises:
         PluginLoadError: What is installed is damaged.
+        PluginVersionError: Its versions do not fit.
         ConfigurationError: Its manifest is wrong.
     """
     manifest = manifest_of(entry.dist, entry.module) if entry.dist is not None else None
@@ -84,14 +85,16 @@ def _of_manifest(kind: Kind, name: str, manifest: Manifest) -> FoundPlugin:
             raise PluginLoadError(f"plugin file {file} does not exist", details={"file": str(file), "manifest": name})
         return _of_class(kind, name, file.absolute(), found["name"], manifest)
     module, _, class_name = entry.partition(":")
+    folders = _packages_beside(manifest.folder)
+    source = file_of_module(module, folders)
     return _found(
         kind,
         name,
-        facts_of_module(module, class_name, [manifest.folder]),
+        facts_of_module(module, class_name, folders),
         manifest,
         entry_point=entry,
         python=_python_beside(manifest.folder),
-        sha256=sha256_of_files(manifest.path),
+        sha256=sha256_of_files(manifest.path, *([source] if source is not None else [])),
     )
 
 
@@ -121,8 +124,7 @@ def _found(  # noqa: PLR0913  the facts of a plugin
     entry_point: str | None = None,
     command: tuple[str, ...] | None = None,
 ) -> FoundPlugin:
-    said = manifest.version if manifest is not None else None
-    return FoundPlugin(
+    plugin = FoundPlugin(
         kind=kind,
         name=name,
         file=file,
@@ -131,15 +133,24 @@ def _found(  # noqa: PLR0913  the facts of a plugin
         command=command,
         python=python,
         manifest=manifest,
-        version=facts.version or said or UNSAID_VERSION,
-        requires_sdk=facts.requires_sdk or (manifest.requires_sdk if manifest is not None else None),
+        version=version_of(facts, manifest),
+        requires_sdk=requires_sdk_of(facts, manifest),
         state_version=facts.state_version or (manifest.state_version if manifest is not None else 1),
         config_version=facts.config_version or (manifest.config_version if manifest is not None else 1),
         sha256=sha256,
+        version_is_certain=facts.version_is_certain or command is not None,
     )
+    check_facts(facts, manifest, title=plugin.title, python=python)
+    return plugin
 
 
 def _python_beside(folder: Path) -> Path:
     """Give the interpreter of a plugin's own environment, if its folder has one, else the engine's."""
     own = folder / ".venv" / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
+
+
+def _packages_beside(folder: Path) -> list[Path]:
+    """Give the folders of packages of a plugin's own environment, if its folder has one, else the engine's."""
+    own = sorted((folder / ".venv" / "lib").glob("python*/site-packages"))
+    return own or [Path(each or ".") for each in sys.path]

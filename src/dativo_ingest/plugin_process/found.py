@@ -31,7 +31,9 @@ class FoundPlugin:
         requires_sdk: The releases of the SDK that it asks for.
         state_version: The version of the state that it writes.
         config_version: The version of the configuration that it reads.
-        sha256: What `sha256_of_files` or `sha256_of_distribution` gave.
+        sha256: Of the file; of an installed one of its distribution's RECORD; of one that a manifest names, of the
+            manifest and the file, module or program's files that it names.
+        version_is_certain: Whether no other version can come to light when it is imported.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class FoundPlugin:
     state_version: int
     config_version: int
     sha256: str
+    version_is_certain: bool = True
 
     @property
     def title(self) -> str:

@@ -76,6 +76,11 @@ class PluginRecord:
         with self._lock:
             self.starts += 1
 
+    def named(self, version: str) -> None:
+        """Note the version that it says it has, now that it is imported."""
+        with self._lock:
+            self.version = version
+
     def greeted(self, *, sdk: str | None, protocol: int, language: str | None) -> None:
         """Note what a process said of itself when it was welcomed."""
         with self._lock:

@@ -14,6 +14,7 @@ from dativo_ingest.plugin_process.starting import PluginSpec, Starter
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.errors import PluginError
+from dativo_plugin_sdk.migrations import check_state_version
 from dativo_plugin_sdk.protocol import messages
 from dativo_plugin_sdk.protocol.json_values import Shape, texts
 from dativo_plugin_sdk.results import Check, ConnectionTestResult, DiscoveryResult
@@ -87,7 +88,7 @@ class RemoteReader(StreamReader):
         """Ask the plugin."""
         if not self._has("partitions"):
             return super().partitions(stream, state)
-        asked = {"state": messages.state_to_json(state)}
+        asked = {"state": self._known(stream, state)}
         return self._ask(stream, "partitions", asked, messages.partitions_from_json)
 
     def warnings(self, stream: StreamSpec) -> Sequence[str]:
@@ -106,15 +107,18 @@ class RemoteReader(StreamReader):
         """Read in the stream's own process.
 
         Closed before the end, it has the plugin leave off.
+
+        Raises:
+            PluginVersionError: A newer release of the plugin made the state; nothing was read.
         """
-        seat = self._seat(stream)
-        process = seat.process
-        seat.begin()
         asked = {
             "stream": messages.stream_to_json(stream),
             "partition": messages.partition_to_json(partition),
-            "state": messages.state_to_json(state),
+            "state": self._known(stream, state),
         }
+        seat = self._seat(stream)
+        process = seat.process
+        seat.begin()
         events = process.converse("read", asked)
         try:
             for event in events:
@@ -126,7 +130,7 @@ class RemoteReader(StreamReader):
     def acknowledge(self, stream: StreamSpec, state: State) -> None:
         """Let the plugin tell its source."""
         if self._has("acknowledge"):
-            self._ask(stream, "acknowledge", {"state": messages.state_to_json(state)}, lambda _: None)
+            self._ask(stream, "acknowledge", {"state": self._known(stream, state)}, lambda _: None)
 
     def close(self) -> None:
         """End the processes."""
@@ -139,6 +143,13 @@ class RemoteReader(StreamReader):
             self._processes.spare()
         assert self._starter.spec is not None  # noqa: S101  the process has said it
         return self._starter.spec
+
+    def _known(self, stream: StreamSpec, state: State | None) -> Any:
+        """Write a state for the plugin, which is never asked about one that a newer release of it made."""
+        if state is not None:
+            title = f"{self._starter.plugin.title} {self._starter.hosted.record.version}"
+            check_state_version(state, self._spec.state_version, stream=stream.name, plugin=title)
+        return messages.state_to_json(state)
 
     def _has(self, method: str) -> bool:
         return method in self._spec.methods

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
+from dativo_ingest.plugin_process.version_checks import check_config_version, check_said
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import InvalidConfigError, PluginError
+from dativo_plugin_sdk.errors import InvalidConfigError, PluginError, PluginVersionError
 from dativo_plugin_sdk.protocol.json_values import Shape, choice, items, maybe, text, whole
 from dativo_plugin_sdk.protocol.messages import config_to_json
 
@@ -44,7 +45,10 @@ class PluginSpec:
     Attributes:
         level: Which of the SDK's interfaces it has.
         class_name: Its class.
-        version: Its version.
+        version: Its version; None where its class says none.
+        requires_sdk: The releases of the SDK that it asks for.
+        state_version: The version of the states that it makes.
+        config_version: The version of the configuration that it takes.
         capabilities: What it can do, of what this engine knows.
         methods: What it has beyond the methods that every plugin has.
         value: All that it said.
@@ -53,6 +57,9 @@ class PluginSpec:
     level: Level
     class_name: str
     version: str | None
+    requires_sdk: str | None
+    state_version: int
+    config_version: int
     capabilities: frozenset[Capability]
     methods: frozenset[str]
     value: Mapping[str, Any]
@@ -66,6 +73,9 @@ class PluginSpec:
             level=said["level"],
             class_name=said["class"],
             version=said.get("version"),
+            requires_sdk=said.get("requires_sdk"),
+            state_version=said.get("state_version", 1),
+            config_version=said.get("config_version", 1),
             capabilities=frozenset(map(Capability, _KNOWN_CAPABILITIES & set(said["capabilities"]))),
             methods=frozenset(said["methods"]),
             value=value,
@@ -81,6 +91,8 @@ class Hosted:
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
         explain: Gives what a plugin says of its configuration its place in the job.
+        pinned: Which versions of the plugin the job asks for.
+        config_version: The version of the configuration's form, as the job says it.
         cancel_s: How long a plugin may take to leave off what it is doing.
         stop_s: How long it may take to close what is open and end.
     """
@@ -89,6 +101,8 @@ class Hosted:
     run_id: str = ""
     while_waiting: Callable[[], None] = lambda: None
     explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
+    pinned: str | None = None
+    config_version: int = 1
     cancel_s: float = CANCEL_S
     stop_s: float = STOP_S
 
@@ -106,13 +120,11 @@ class Starter:
         plugin: What runs in them.
         config: What they are given.
         hosted: How they are run.
-        config_version: The version of the configuration's form, as the job says it.
     """
 
     plugin: FoundPlugin
     config: SourceConfig | TargetConfig
     hosted: Hosted
-    config_version: int = 1
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
     configured: object = None
@@ -177,6 +189,7 @@ class Starter:
                 self.hosted.record.grant,
                 cancel_s=self.hosted.cancel_s,
                 stop_s=self.hosted.stop_s,
+                manifest=self.plugin.manifest_place,
             ),
             run_id=self.hosted.run_id,
             while_waiting=self.hosted.while_waiting,
@@ -197,9 +210,28 @@ class Starter:
             spec = PluginSpec.of(answer)
         except PluginError as error:
             process.refuse(error)
+        self._check(spec, hello.sdk)
         self.spec = self.spec or spec
-        config = {"config": config_to_json(self.config), "config_version": self.config_version}
+        config = {"config": config_to_json(self.config), "config_version": self.hosted.config_version}
         self.configured = process.ask("configure", config, within="start")
+
+    def _check(self, spec: PluginSpec, sdk: str | None) -> None:
+        """Refuse what does not fit, now that the class is imported and nothing of it has run."""
+        end, title = self.hosted.record.end, self.plugin.title
+        try:
+            version = check_said(
+                self.plugin,
+                version=spec.version,
+                requires_sdk=spec.requires_sdk,
+                sdk=sdk,
+                pinned=self.hosted.pinned,
+                key=f"{end}.version",
+            )
+            self.hosted.record.named(version)
+            check_config_version(self.hosted.config_version, spec.config_version, title=f"{title} {version}", end=end)
+        except PluginVersionError as error:
+            self.hosted.record.failed(error)
+            raise
 
     def _where(self) -> dict[str, str] | None:
         if self.plugin.file is not None and self.plugin.class_name is not None:

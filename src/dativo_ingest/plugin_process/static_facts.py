@@ -53,6 +53,7 @@ class StaticFacts:
         requires_python: Of the distribution.
         state_version: Of the states that its reader makes.
         config_version: Of the configuration that it takes.
+        version_is_certain: Whether no other version can come to light when the class is imported.
     """
 
     version: str | None = None
@@ -60,6 +61,7 @@ class StaticFacts:
     requires_python: str | None = None
     state_version: int | None = None
     config_version: int | None = None
+    version_is_certain: bool = False
 
 
 def facts_of_file(path: Path, class_name: str) -> StaticFacts:
@@ -79,7 +81,7 @@ def facts_of_module(module: str, class_name: str, folders: Sequence[Path]) -> St
     Raises:
         PluginLoadError: The module's file is there and cannot be read.
     """
-    path = _file_of(module, folders)
+    path = file_of_module(module, folders)
     return StaticFacts() if path is None else _facts_of_class(_Module(path, folders), class_name)
 
 
@@ -129,6 +131,7 @@ def _facts_of_class(module: _Module, class_name: str) -> StaticFacts:
         requires_sdk=requires_sdk if isinstance(requires_sdk, str) else None,
         state_version=_number(found["state_version"]),
         config_version=_number(found["config_version"]),
+        version_is_certain=not isinstance(version, _Unknown),
     )
 
 
@@ -138,7 +141,7 @@ def _number(found: _Found) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
-def _file_of(module: str, folders: Sequence[Path]) -> Path | None:
+def file_of_module(module: str, folders: Sequence[Path]) -> Path | None:
     """Find a module's source as Python's path finder would, without importing the packages that it is in."""
     *packages, last = module.split(".")
     for package in packages:
@@ -196,9 +199,9 @@ class _Module:
             return _UNSET if original in _SDK_CLASSES else _UNKNOWN
         if node.level:
             folder = self._path.resolve().parents[node.level - 1]
-            path = _file_of(module, [folder]) if module else folder / "__init__.py"
+            path = file_of_module(module, [folder]) if module else folder / "__init__.py"
         else:
-            path = _file_of(module, self._folders)
+            path = file_of_module(module, self._folders)
         if path is None or not path.is_file():
             return _UNKNOWN
         return _Module(path, self._folders).attribute(original, name, hops)

@@ -99,12 +99,12 @@ class _Audit:
         return cls(AuditLog(path) if path is not None else None, terms.audit is not None, facts)
 
     def write(self, event: str, facts: dict[str, Any]) -> None:
-        """Write a line; one that cannot be written is a warning, unless the operator asked for it."""
+        """Write a line; one that cannot be written is a warning, unless the operator asked for it and nothing ran."""
         if self.log is None:
             return
         try:
             self.log.write(event, {**self.facts, **facts})
         except DativoError as error:
-            if self.must:
+            if self.must and event != "ended":  # what has run cannot be kept from running, nor its rows be taken back
                 raise
             _LOGGER.warning("%s", error)

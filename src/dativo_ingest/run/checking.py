@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -53,6 +53,13 @@ def check_job(
     limits = loaded.job.limits
     budget = Budget.of(limits.memory_mb, limits.batch_mb)
     options = RunOptions(streams=streams, mode=mode)
+    opened: Source | None = None
+
+    def source_end() -> AbstractContextManager[Source]:
+        """Open the source once for both ends: for a plugin, that is a process."""
+        nonlocal opened
+        opened = opened or ends.enter_context(open_source(loaded, mode=mode))
+        return nullcontext(opened)
 
     def source_checks(source: Source) -> Sequence[Check]:
         try:
@@ -70,14 +77,15 @@ def check_job(
         return [*source.reader.check(specs), *_detection_checks(source, plans, specs)]
 
     def target_checks(target: Target) -> Sequence[Check]:
-        with open_source(loaded, mode=mode) as source:
+        with source_end() as source:
             planned = plan_streams(loaded, source, target, options)
         return target.writer.check([table_spec(plan, loaded.job.name, uuid7(), budget) for plan in planned])
 
-    if only in (None, "source"):
-        _walk(loaded, steps, codes, "source", lambda: open_source(loaded, mode=mode), source_checks)
-    if only in (None, "target"):
-        _walk(loaded, steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
+    with ExitStack() as ends:
+        if only in (None, "source"):
+            _walk(loaded, steps, codes, "source", source_end, source_checks)
+        if only in (None, "target"):
+            _walk(loaded, steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
     failed = [code for code in codes if code != exit_codes.OK]
     document = {
         "schema": CHECK,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dativo_ingest.contracts.odcs import Contract, load_contract
+from dativo_ingest.job import model as job_model
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
 from dativo_ingest.run.hosting import Hosting
@@ -27,9 +28,17 @@ from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import DativoError, InvalidConfigError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.errors import (
+    DativoError,
+    InvalidConfigError,
+    PluginExecutionError,
+    PluginVersionError,
+    wrap_exception,
+)
+from dativo_plugin_sdk.migrations import config_for
 from dativo_plugin_sdk.streams import StreamReader, StreamSpec
 from dativo_plugin_sdk.tables import StreamWriter, TableSpec
+from dativo_plugin_sdk.versions import check_pin
 
 if TYPE_CHECKING:
     from dativo_ingest.plugin_process.records import End
@@ -56,7 +65,7 @@ class Target:
 def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Source]:
     """Make the reader, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "reader", job.source.connector, mode)
+    connector = _find(loaded, "reader", job.source, mode)
     config = SourceConfig(
         type=job.source.connector,
         connection=job.source.connection,
@@ -67,6 +76,8 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     )
     with _admitted(hosting, loaded, "source", connector, config) as hosted:
         with _explained(loaded, "source", connector):
+            if isinstance(connector.plugin, type):
+                config = config_for(connector.plugin, config, job.source.config_version)
             reader = make_reader(connector, config, hosted)
         try:
             yield Source(connector, reader)
@@ -78,7 +89,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
 def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Target]:
     """Make the writer, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "writer", job.target.connector, mode)
+    connector = _find(loaded, "writer", job.target, mode)
     config = TargetConfig(
         type=job.target.connector,
         connection=job.target.connection,
@@ -90,6 +101,8 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     output_base = str(job.target.connection.get("path") or loaded.folder)
     with _admitted(hosting, loaded, "target", connector, config) as hosted:
         with _explained(loaded, "target", connector):
+            if isinstance(connector.plugin, type):
+                config = config_for(connector.plugin, config, job.target.config_version)
             writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
         try:
             yield Target(connector, writer)
@@ -197,16 +210,32 @@ def _admitted(
 
     hosting = hosting or Hosting()
     with hosting.admitted(loaded, end, plugin, config) as record:
-        yield Hosted(record, hosting.run_id or "", hosting.while_waiting, lambda error: _with_place(loaded, end, error))
+        written = loaded.job.source if end == "source" else loaded.job.target
+        yield Hosted(
+            record,
+            hosting.run_id or "",
+            hosting.while_waiting,
+            lambda error: _with_place(loaded, end, error),
+            written.version,
+            written.config_version,
+        )
 
 
-def _find(loaded: LoadedJob, kind: Kind, name: str, mode: Mode) -> Connector:
+def _find(loaded: LoadedJob, kind: Kind, written: job_model.Source | job_model.Target, mode: Mode) -> Connector:
+    """Find a connector, of a version that the job may run with as far as that is certain before it runs."""
     end = "source" if kind == "reader" else "target"
     try:
-        return find(kind, name, mode=mode)
+        connector = find(kind, written.connector, mode=mode)
     except DativoError as error:
         error.message = f"{loaded.locate((end, 'connector'))} {end}.connector: {error.message}"
         raise
+    if isinstance(connector.plugin, type) or connector.plugin.version_is_certain:
+        try:
+            check_pin(connector.version, written.version, where=connector.name, key=f"{end}.version")
+        except PluginVersionError as error:
+            error.message = f"{loaded.locate((end, 'version'))} {error.message}"
+            raise
+    return connector
 
 
 def _with_place(loaded: LoadedJob, end: End, error: InvalidConfigError) -> InvalidConfigError:

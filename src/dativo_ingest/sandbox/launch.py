@@ -64,6 +64,12 @@ class RunSpec:
     """How long it may take to leave off what it is doing."""
     stop_s: float = STOP_S
     """How long it may take to close what is open and end."""
+    manifest: str = "its manifest"
+    """Where its manifest is, or would be."""
+
+    def way_out(self, key: str) -> str:
+        """Say how a plugin that was ended at a limit gets more."""
+        return f"{key} in {self.manifest} asks for more, as far as the operator's policy allows it"
 
 
 @dataclass(frozen=True)
@@ -307,7 +313,7 @@ class Session:
             f"the plugin {self.spec.plugin} ran for {self.spec.grant.wall_s:g} s, as long as it may, and was ended",
             error_code=PLUGIN_TIMEOUT,
             details={"deadline": "wall", "seconds": self.spec.grant.wall_s},
-            hint="resources.wall in its manifest asks for more time, as far as the operator's policy allows it",
+            hint=self.spec.way_out("resources.wall"),
         )
 
     def flood(self) -> PluginExecutionError:
@@ -315,7 +321,7 @@ class Session:
         return PluginExecutionError(
             f"the plugin {self.spec.plugin} printed and logged more than {self.spec.grant.log_bytes:,} bytes",
             error_code=RESOURCE_OUTPUT,
-            hint="let it log less; resources.log in its manifest asks for more room",
+            hint=f"let it log less; {self.spec.way_out('resources.log')}",
         )
 
     def _read_report(self) -> bool:

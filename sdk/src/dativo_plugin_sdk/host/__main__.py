@@ -8,8 +8,8 @@ import sys
 
 from dativo_plugin_sdk import __version__
 from dativo_plugin_sdk.protocol.frames import encode
+from dativo_plugin_sdk.versions import PROTOCOLS
 
-PROTOCOLS = [1]
 _FOLDER, _TOKEN = "DATIVO_PLUGIN_IO", "DATIVO_PLUGIN_TOKEN"
 _USAGE = 64
 
@@ -24,7 +24,7 @@ def main() -> int:
     version = ".".join(map(str, sys.version_info[:3]))
     who = {"sdk": __version__, "language": f"python {version}", "pid": os.getpid(), "plugin": None}
     data.sendall(encode({"type": "hello", "token": token}))
-    control.sendall(encode({"type": "hello", "protocol": PROTOCOLS, "token": token, **who}))
+    control.sendall(encode({"type": "hello", "protocol": list(PROTOCOLS), "token": token, **who}))
 
     from dativo_plugin_sdk.host.process import run  # noqa: PLC0415  it loads pyarrow: not before the hello
 

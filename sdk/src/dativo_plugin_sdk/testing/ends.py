@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import AuthenticationError, DativoError, get_error_code
+from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import NOT_IMPLEMENTED, BaseReader
 from dativo_plugin_sdk.results import Check, ConnectionTestResult
 from dativo_plugin_sdk.simple_reader import SimpleReader
@@ -54,19 +55,20 @@ def made_writer(
 ) -> StreamWriter:
     """Make the writer; whoever asks for it closes it."""
     made = hook.pytest_dativo_writer(plugin=plugin, config=config, states=states, output_base=output_base)
-    writer: StreamWriter = made or _writer_here(plugin, config, states, output_base)
+    writer: StreamWriter = made or writer_here(plugin, config, states, output_base)
     return writer
 
 
 def _reader_here(plugin: Plugin, config: SourceConfig) -> StreamReader:
     if isinstance(plugin, type) and issubclass(plugin, StreamReader):
-        return plugin(config)
+        return MigratingReader(plugin(config), plugin)
     if isinstance(plugin, type) and issubclass(plugin, BaseReader):
-        return SimpleReader(plugin, config)
+        return MigratingReader(SimpleReader(plugin, config), plugin)
     raise TypeError(f"plugin = {plugin!r} is no class of a reader; names are for the engine: dativo plugin test")
 
 
-def _writer_here(plugin: Plugin, config: TargetConfig, states: MemoryStates, output_base: str) -> StreamWriter:
+def writer_here(plugin: Plugin, config: TargetConfig, states: MemoryStates, output_base: str) -> StreamWriter:
+    """Make the writer in this process."""
     if isinstance(plugin, type) and issubclass(plugin, StreamWriter):
         return plugin(config)
     if isinstance(plugin, type) and issubclass(plugin, BaseWriter):

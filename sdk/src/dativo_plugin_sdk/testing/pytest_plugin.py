@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Generator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VERDICT: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 """What became of a check, once it has been made."""
 _PROPERTY = "dativo.check"
+_ORDER = "order"
 
 pytest.register_assert_rewrite(
     "dativo_plugin_sdk.testing.reader_suite",
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dativo", "conformance of Dativo plugins")
     group.addoption("--dativo-json", metavar="PATH", help="write what became of each check of a suite as JSON")
     group.addoption("--dativo-only", action="store_true", help="run the checks of suites, and no other test")
+    group.addoption("--dativo-check", action="append", metavar="NAME", help="of the checks run this one, or several")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,10 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is no check, where that is asked for."""
-    if config.getoption("--dativo-only"):
-        others = [item for item in items if _name_of(item) is None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+    wanted = config.getoption("--dativo-check")
+    if not wanted and not config.getoption("--dativo-only"):
+        return
+    names = {item: _name_of(item) for item in items}
+    others = {
+        item
+        for item, name in names.items()
+        if name is None or (wanted and not {name, name.partition("[")[0]} & set(wanted))
+    }
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,9 +85,10 @@ def pytest_runtest_makereport(
         if verdict.reason is not None:
             report.longrepr = f"{name}: {verdict.reason}"
     found = {
+        "suite": suite.__name__,
         "connector": suite.connector or getattr(suite.plugin, "__name__", str(suite.plugin)),
         "kind": suite.kind,
-        "version": str(getattr(suite.plugin, "__version__", "")),
+        "version": suite.version or str(getattr(suite.plugin, "__version__", "")),
         "check": name,
         "title": _title(item),
         "outcome": verdict.outcome,
@@ -87,6 +98,7 @@ def pytest_runtest_makereport(
         "duration_s": round(call.duration, 3),
     }
     item.stash[VERDICT] = found
+    found = {**found, _ORDER: item.function.__code__.co_firstlineno}  # type: ignore[attr-defined]  # a function's item
     report.user_properties.append((_PROPERTY, found))
     return report
 
@@ -123,7 +135,11 @@ class _Collector:
     def pytest_sessionfinish(self) -> None:
         """Write what was found."""
         if self._path is not None:
-            found = sorted(self._found, key=lambda each: (each["kind"], each["connector"], each["check"]))
+            order = itemgetter("kind", "connector", "suite", _ORDER)
+            found = [
+                {key: value for key, value in each.items() if key != _ORDER}
+                for each in sorted(self._found, key=lambda each: (order(each), each["check"]))
+            ]
             Path(self._path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:

@@ -96,6 +96,8 @@ def _table_of(rows: Any, schema: pa.Schema) -> pa.Table:
     for field in schema:
         values = [row.get(field.name) for row in rows]
         is_text = any(isinstance(value, str) for value in values) and not pa.types.is_string(field.type)
+        if is_text and pa.types.is_time(field.type):  # Arrow reads no times
+            values, is_text = [None if value is None else time.fromisoformat(value) for value in values], False
         columns[field.name] = pa.array(values, pa.string() if is_text else field.type)
     return pa.table(columns)
 

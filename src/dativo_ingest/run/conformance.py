@@ -1,0 +1,87 @@
+"""A plugin for pytest, by which conformance suites run a plugin as a job does: in processes of its own.
+
+It answers the hooks of `dativo_plugin_sdk.testing.hooks`. Connectors of our own stay in the tests' process.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from dativo_ingest.plugin_process.conversation import Conversation
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.records import End, PluginRecord
+from dativo_ingest.plugin_process.remote_reader import RemoteReader
+from dativo_ingest.plugin_process.starting import Hosted, Starter
+from dativo_ingest.registry.plugins import found_in_file
+from dativo_ingest.sandbox.asked import EndConfig
+from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.terms import Terms
+from dativo_plugin_sdk.config import SourceConfig, TargetConfig
+from dativo_plugin_sdk.streams import StreamReader
+
+_OURS = "dativo_ingest."
+
+
+@dataclass
+class _Processes(Starter):
+    """Starts processes, and remembers them, so that they can be killed."""
+
+    made: list[Conversation] = field(default_factory=list)
+
+    def __call__(self) -> Conversation:
+        """Start one."""
+        process = super().__call__()
+        self.made.append(process)
+        return process
+
+
+_STARTED: WeakKeyDictionary[object, _Processes] = WeakKeyDictionary()
+
+
+def pytest_dativo_reader(plugin: Any, config: SourceConfig) -> StreamReader | None:
+    """Make the reader that talks with a plugin's processes."""
+    name = _name_of(plugin)
+    if name is None:
+        return None
+    processes = _processes_of(found_in_file("reader", name), config)
+    reader = RemoteReader(config, processes)
+    _STARTED[reader] = processes
+    return reader
+
+
+def pytest_dativo_crash(end: object) -> bool | None:
+    """Kill the processes of a reader or writer."""
+    processes = _STARTED.get(end)
+    if processes is None:
+        return None
+    for process in processes.made:
+        process.session.kill(None)
+    return True
+
+
+def pytest_dativo_peak_bytes(end: object) -> int | None:
+    """Say how much memory the largest process of a reader or writer had."""
+    processes = _STARTED.get(end)
+    return None if processes is None else int(processes.hosted.record.usage()["peak_memory_bytes"])
+
+
+def _name_of(plugin: Any) -> str | None:
+    """Name a class by its file, as a job may; None for one of our own."""
+    if isinstance(plugin, str):
+        return plugin
+    return None if plugin.__module__.startswith(_OURS) else f"{inspect.getfile(plugin)}:{plugin.__qualname__}"
+
+
+def _processes_of(plugin: FoundPlugin, config: SourceConfig | TargetConfig) -> _Processes:
+    """Let a plugin run with what its manifest asks for: nobody's policy speaks here."""
+    end: End = "source" if plugin.kind == "reader" else "target"
+    grant = decide(
+        Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place),
+        Terms("conformance"),
+        EndConfig(end, Path.cwd(), config.connection, config.options, tuple(config.credentials)),
+    )
+    return _Processes(plugin, config, Hosted(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, grant)))
