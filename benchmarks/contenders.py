@@ -17,6 +17,8 @@ class Case:
     command: Callable[[Path], Sequence[str | Path]]
     verify: Callable[[Path], None] | None = None
     """Looks at what the run left in the folder and raises where it is not what it should be."""
+    rows: int | None = None
+    """How many rows it carries, where their rate is to be told."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Benchmark:
     """Limits of wall time, where ``limits`` are of CPU seconds."""
     limits_of_peak_mb: dict[str, float] = field(default_factory=dict)
     """Limits of peak memory, in MiB."""
+    limits_above_floor_s: dict[str, float] = field(default_factory=dict)
+    """How many seconds of wall time a case may take beyond its floor."""
+    at_least: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What a case must reach of what it tells beside time and memory, such as ``rows/s``."""
     floors: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     """Cases whose ratios are to another one than ``floor``."""
     serve: Callable[[float], AbstractContextManager[Any]] | None = None

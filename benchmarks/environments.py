@@ -37,6 +37,7 @@ PEERS = {
     ],
     "arrow-sql": ["adbc-driver-postgresql==1.13.0", "connectorx==0.4.6", "numpy", "pyarrow"],
     "duckdb-sql": ["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"],
+    "singer": ["singer-sdk==0.54.9"],
     "sling": ["sling-linux-amd64==1.4.11"],
     "tpch": ["tpchgen-cli"],
 }

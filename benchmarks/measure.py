@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _SETTLE_S = 0.2  # for a server to end the sessions that were left
@@ -75,6 +75,11 @@ def as_told(measured: Measured) -> Measured:
     """Take what the command's last line says of its work alone, instead of what the whole process took."""
     told = json.loads(measured.output.splitlines()[-1])
     return Measured(told.pop("cpu_s"), told.pop("wall_s"), told.pop("peak_mb"), measured.output, told)
+
+
+def with_rate(measured: Measured, rows: int) -> Measured:
+    """Tell how many rows a second a run carried, too."""
+    return replace(measured, others={**measured.others, "rows/s": rows / measured.wall_s})
 
 
 def best(runs: Sequence[Measured]) -> Measured:

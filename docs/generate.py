@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import decision_tree
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from support_table import support_tables
@@ -69,6 +70,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield ROOT / "schemas" / "check.schema.json", _json(documents_schema.CHECK)
     yield ROOT / "schemas" / "discover.schema.json", _json(documents_schema.DISCOVER)
     yield ROOT / "schemas" / "table.schema.json", _json(documents_schema.TABLE)
+    yield DOCS / "decision-tree.svg", decision_tree.svg()
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if REGION.search(text):
@@ -78,6 +80,8 @@ def generated() -> Iterator[tuple[Path, str]]:
 def region(name: str) -> str:  # noqa: PLR0911  one per region
     """Give the text of one region."""
     match name:
+        case "decision_tree":
+            return f"```text\n{decision_tree.text()}\n```"
         case "job":
             return "\n".join(_model_section(each) for each in JOB_MODELS.values())
         case "errors":

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-MODULES = ("dativo_plugin_sdk",)
+MODULES = ("dativo_plugin_sdk", "dativo_plugin_sdk.testing")
 """The modules whose ``__all__`` is public."""
 _PACKAGE = "dativo_plugin_sdk"
 _UNRECORDED = frozenset({"__version__"})  # of the package: it is what a record is named by
@@ -114,7 +114,7 @@ def _members(value: type) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _is_public(name: str) -> bool:
-    return name in _SPECIAL or not name.startswith("_")
+    return name in _SPECIAL or not name.startswith(("_", "test_"))
 
 
 def _member(value: type, name: str, raw: Any, annotation: Any) -> dict[str, Any]:

@@ -178,15 +178,15 @@ def _integers(name: str, values: Sequence[Any]) -> Column | None:
 
 def _decimals(name: str, values: Sequence[Any]) -> Column | None:
     """Take numbers that fit 38 digits together."""
-    there = [Decimal(value) for value in values if value is not None]
-    if not all(value.is_finite() for value in there):
+    exact = [None if value is None else Decimal(value) for value in values]
+    if not all(map(Decimal.is_finite, filter(None, exact))):  # a zero is finite, too
         return None
-    scale = max((max(-int(value.as_tuple().exponent), 0) for value in there), default=0)
-    whole = max((max(value.adjusted() + 1, 0) for value in there if value), default=0)
-    if whole + scale > _DECIMAL_DIGITS:
-        return None
-    numbers_there = [None if value is None else Decimal(value) for value in values]
-    return _column(name, pa.array(numbers_there, pa.decimal128(_DECIMAL_DIGITS, scale)))
+    try:
+        found = pa.array(exact)  # Arrow finds the digits that they take together
+        scale = found.type.scale if pa.types.is_decimal(found.type) else 0
+        return _column(name, found.cast(pa.decimal128(_DECIMAL_DIGITS, scale)))
+    except pa.ArrowInvalid:
+        return None  # more digits than there are
 
 
 def _datetimes(name: str, values: Sequence[Any]) -> Column | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from small_engine import CONFIG, Engine, reader
 
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import PluginVersionError
+from dativo_plugin_sdk.host.session import Session
 from dativo_plugin_sdk.protocol import messages
+from dativo_plugin_sdk.protocol.sockets import Control
 from dativo_plugin_sdk.streams import Rows, StateChanged, StreamSpec
 
 A = StreamSpec("a")
@@ -155,3 +158,29 @@ def test_a_writer_s_older_configuration_is_taken_over(plugin: Plugin, converse: 
             engine.ask("configure", config=config, config_version=3)
 
     converse(talk)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "reject", "error": {"message": "the plugin speaks protocol 1, this engine speaks 2"}},
+        {"type": "welcome", "protocol": 2, "run_id": "r", "limits": {}},
+        {"type": "welcome", "run_id": "r", "limits": {}},
+    ],
+    ids=["rejected", "welcomed in another protocol", "welcomed in none"],
+)
+def test_with_an_engine_of_another_protocol_the_process_ends_and_imports_nothing(answer: dict[str, Any]) -> None:
+    control, engines_control = socket.socketpair()
+    data, engines_data = socket.socketpair()
+    ended: list[bool] = []
+    with control, engines_control, data, engines_data:
+        engine = Control(engines_control)
+        engine.send(answer)
+        engine.send({"type": "request", "id": 1, "method": "spec", "params": reader(Path("none.py"), "None")})
+        engines_control.shutdown(socket.SHUT_WR)
+
+        Session(control, data, gone=lambda: ended.append(True)).serve()
+
+        control.close()
+        assert engines_control.recv(1) == b"", "nothing was answered"
+    assert ended == [True]

@@ -31,7 +31,7 @@ from dativo_plugin_sdk.protocol.sockets import Control, SocketSink, fill, widen
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
-from dativo_plugin_sdk.versions import check_plugin
+from dativo_plugin_sdk.versions import PROTOCOLS, check_plugin
 from dativo_plugin_sdk.writer import BaseWriter
 
 Parameters = ParamSpec("Parameters")
@@ -171,7 +171,7 @@ class Session:
         except (OSError, EOFError):
             self._lost()
             return
-        if welcome.get("type") != "welcome":  # a reject: the engine says to its user why
+        if welcome.get("type") != "welcome" or welcome.get("protocol") not in PROTOCOLS:  # the engine tells its user
             self._lost()
             return
         known = {key: value for key, value in welcome.get("limits", {}).items() if key in _LIMITS}
