@@ -30,7 +30,7 @@ check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/deptry src
 
 test: setup ## set up what the tests need and run them all
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 demo: setup ## run the main job on the sample data and show what landed
 	$(BIN)/python examples/demo.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,25 @@ from s3_service import S3, running
 
 settings.register_profile("dativo", deadline=None)  # machines are shared: a slow example is no defect
 settings.load_profile("dativo")
+
+SLOW = (
+    "tests/crash/test_any_order",
+    "tests/crash/test_every_step",
+    "tests/acceptance/test_memory",
+    "tests/crash",
+    "tests/docs",
+    "tests/acceptance",
+    "tests/sources/postgres",
+    "tests/sources/mysql",
+    "tests/targets",
+)
+"""Where the tests are that take long, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: at the end no worker waits for another. Among each kind the order stays random."""
+    items.sort(key=lambda item: next((at for at, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +66,12 @@ def mariadb() -> Iterator[MariaDB]:
     """Give this test worker's own MariaDB server, started by the first test that asks for it."""
     with running_mariadb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Any]:
+    """Give this test worker's own process to fork runs from, a `crash_runs.Zygote`."""
+    from crash_runs import hatched
+
+    with hatched() as process:
+        yield process

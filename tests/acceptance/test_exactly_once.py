@@ -2,17 +2,17 @@
 
 import random
 import shutil
-import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
+from crash_runs import SIGKILLED, Zygote
 from workshop import Workshop
 
 ROWS = 2_000_000
-KILLS = 4  # small runs are killed 200 times in tests/crash
+KILLS = 5  # of each target; small runs are killed 200 times in tests/crash
 CONTRACT = """
 apiVersion: v3.1.0
 kind: DataContract
@@ -58,25 +58,25 @@ def assert_the_rows_are_there_once(workshop: Workshop, rows: int) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_run_killed_at_random_moments_and_run_again_lands_each_row_once(each_target: Workshop) -> None:
+def test_a_run_killed_at_random_moments_and_run_again_lands_each_row_once(
+    each_target: Workshop, zygote: Zygote
+) -> None:
     workshop = prepare(each_target, ROWS)
     seed = random.randrange(2**32)
     moments = random.Random(seed)
-    started_s = time.perf_counter()
-    assert workshop.run().code == 0
-    duration_s = time.perf_counter() - started_s
+    code, duration_s = zygote.run(workshop.config)
+    assert code == 0
     assert_the_rows_are_there_once(workshop, ROWS)
     start_over(workshop.place)
 
     killed = 0
     while killed < KILLS:
-        process = workshop.start()
-        time.sleep(moments.uniform(0.1, 1.0) * duration_s)
-        process.kill()
-        if process.wait() == 0:  # it was faster: the run is whole, and the next one starts from nothing
+        code, _ = zygote.run(workshop.config, kill_after_s=moments.uniform(0, 1) * duration_s)
+        if code == 0:  # it was faster: the run is whole, and the next one starts from nothing
             assert_the_rows_are_there_once(workshop, ROWS)
             start_over(workshop.place)
             continue
+        assert code == SIGKILLED, f"seed {seed}"
         killed += 1
     again = workshop.run()
 

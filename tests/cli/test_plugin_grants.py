@@ -125,3 +125,15 @@ def test_a_plugin_that_takes_longer_than_its_manifest_says_is_ended(
     assert report["errors"][0]["error_code"] == "PLUGIN_TIMEOUT"
     assert (report["plugins"][0]["outcome"], report["plugins"][0]["error_code"]) == ("killed", "PLUGIN_TIMEOUT")
     assert "resources.wall" in report["errors"][0]["hint"]
+
+
+def test_a_plugin_that_cannot_be_loaded_has_failed(job: Path, shop: Path, invoke: Invoke, tmp_path: Path) -> None:
+    (shop / "shop.py").write_text("raise RuntimeError('no')\n" + PLUGIN)
+
+    done = invoke("run", "-c", job, "--report", tmp_path / "report.json", env={"SHOP_KEY": CANARY})
+
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert done.exit_code == 69
+    assert report["isolation"] == "none"
+    assert (report["plugins"][0]["outcome"], report["plugins"][0]["error_code"]) == ("failed", "PLUGIN_LOAD_ERROR")
+    assert audit(tmp_path / ".dativo")[-1]["error_code"] == "PLUGIN_LOAD_ERROR"

@@ -257,7 +257,7 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
 
 
 def test_what_a_plugin_used_is_shown_and_that_it_has_no_sandbox() -> None:
-    usage = {"cpu_s": 12.34, "peak_memory_bytes": 250_000_000}
+    usage = {"cpu_s": 12.34, "peak_memory_bytes": 250_000_000, "starts": 1}
     plugin = {"end": "source", "name": "stripe-reader", "version": "1.4.0", "usage": usage}
 
     shown = text.report_text(report(stream("orders"), plugins=[plugin])).splitlines()

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 from crash_places import PLACES, Place
-from crash_runs import Scene, Zygote, hatched
+from crash_runs import Scene, Zygote
 
 MakeScene = Callable[[str, str], Scene]
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """Give this test worker's own process to fork runs from."""
-    with hatched() as process:
-        yield process
 
 
 @pytest.fixture

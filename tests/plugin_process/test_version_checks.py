@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hostile_readers import MakeReader
 
 import dativo_plugin_sdk
 from dativo_ingest.plugin_process.finding import plugin_of_entry_point, plugin_of_file
-from dativo_ingest.plugin_process.version_checks import check_said, sdk_of
+from dativo_ingest.plugin_process.version_checks import check_forms, check_said, sdk_of
+from dativo_ingest.sandbox.manifest import load_manifest
 from dativo_plugin_sdk import PluginVersionError
 from dativo_plugin_sdk.streams import Partition, StreamSpec
 
@@ -68,6 +70,10 @@ def own_environment(tmp_path: Path):
         ({"requires": "newest"}, "requires the SDK 'newest', which is no PEP 440 specifier"),
         ({"version": "one"}, "^shop.py:Shop has the version 'one', which is no PEP 440 version$"),
         ({"manifest": "version: 1.5.0"}, "^dativo-plugin.yaml is of version 1.5.0, acme-shop is 1.4$"),
+        (
+            {"manifest": "version: '1.4'\nstate_version: 2"},
+            "has state_version: 2, acme-shop 1.4 has 1",
+        ),
         ({"manifest": "version: '1.4'\nrequires_sdk: '>=99'"}, f"acme-shop 1.4 requires .*>=0,>=99, .* has {HERE}"),
     ],
 )
@@ -132,6 +138,19 @@ def test_what_a_plugin_says_once_it_is_imported_is_checked_again(shop, said: dic
     assert check_said(plugin, **nothing, key="source.version") == "1.4"
     with pytest.raises(PluginVersionError, match=message):
         check_said(plugin, **{**nothing, **said}, key="source.version")
+
+
+@pytest.mark.parametrize(
+    ("declared", "said", "fits"),
+    [("", 3, True), ("state_version: 3", 3, True), ("state_version: 3", None, True), ("state_version: 3", 1, False)],
+)
+def test_a_manifest_and_its_class_speak_of_the_same_states(shop, tmp_path: Path, declared: str, said, fits) -> None:
+    shop(manifest=f"version: '1.4'\n{declared}")
+    manifest = load_manifest(tmp_path / "dativo-plugin.yaml")
+
+    with nullcontext() if fits else pytest.raises(PluginVersionError, match="has state_version: 3, acme-shop has 1"):
+        check_forms("reader", {"state_version": said}, manifest, where="acme-shop")
+    check_forms("writer", {"state_version": said}, manifest, where="acme-shop")
 
 
 def test_a_plugin_without_an_sdk_goes_by_the_engine_s(shop) -> None:

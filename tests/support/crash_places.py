@@ -177,14 +177,17 @@ class Iceberg(Place):
 
     @contextlib.contextmanager
     def catalog(self) -> Iterator[Any]:
+        try:
+            yield self._catalog
+        finally:
+            self._catalog.close()  # its connections: it opens others
+
+    @cached_property
+    def _catalog(self) -> Any:
         from pyiceberg.catalog.sql import SqlCatalog
 
         lake = self.folder / "lake"
-        catalog = SqlCatalog("default", uri=f"sqlite:///{lake}/catalog.db", warehouse=f"file://{lake}")
-        try:
-            yield catalog
-        finally:
-            catalog.close()
+        return SqlCatalog("default", uri=f"sqlite:///{lake}/catalog.db", warehouse=f"file://{lake}")
 
     def _tables(self, *names: str) -> dict[str, Any]:
         from pyiceberg.exceptions import NoSuchTableError
@@ -567,18 +570,29 @@ class DuckDB(Place):
     def _query(self, statement: str) -> pa.Table:
         import duckdb
 
-        path = self.folder / "lake" / "lake.duckdb"
-        if not path.exists():
+        lake = self.folder / "lake"
+        if not (lake / "lake.duckdb").exists():
             return pa.table({})
-        # A copy: reading would take in the log that a dead run left.
-        seen = self.folder / "seen"
-        shutil.rmtree(seen, ignore_errors=True)
-        shutil.copytree(path.parent, seen)
-        with duckdb.connect(str(seen / path.name)) as connection:
-            try:
-                return connection.sql(statement).to_arrow_table()
-            except duckdb.CatalogException:
-                return pa.table({})
+        as_it_is = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in lake.iterdir()}
+        if as_it_is != self._seen.get("lake"):
+            self._let_go()
+            # A copy: reading would take in the log that a dead run left.
+            seen = shutil.copytree(lake, self.folder / "seen")
+            self._seen = {"lake": as_it_is, "copy": duckdb.connect(str(seen / "lake.duckdb"))}
+        try:
+            return self._seen["copy"].sql(statement).to_arrow_table()
+        except duckdb.CatalogException:
+            return pa.table({})
+
+    def _let_go(self) -> None:
+        if "copy" in self._seen:
+            self._seen.pop("copy").close()
+        self._seen.clear()
+        shutil.rmtree(self.folder / "seen", ignore_errors=True)
+
+    def clear(self) -> None:
+        self._let_go()
+        super().clear()
 
     def rows(self, table: str = STREAM) -> pa.Table:
         return self._query(f'FROM raw."{table}"')

@@ -148,7 +148,8 @@ def run(order: dict[str, Any]) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
 
     points = Points(tuple(order["at"]) if order["at"] else None, act)
-    make_small()
+    if order["small"]:
+        make_small()
     for seam in order["seams"]:
         points.watch(seam)
     if order["together"] > 1:

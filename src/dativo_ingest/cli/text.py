@@ -149,7 +149,7 @@ def report_text(
         rows = [heads, *(_stream_row(stream, (durations_ms or {}).get(stream["name"])) for stream in streams)]
         lines += ["", *table(rows, right=(3, 4, 5, 6, 7, 9, 10))]
     lines += [f"  {stream['name']}: {change}" for stream in streams for change in stream.get("schema_changes") or []]
-    lines += map(_plugin_line, report.get("plugins") or ())
+    lines += [_plugin_line(plugin) for plugin in report.get("plugins") or () if plugin["usage"]["starts"]]
     told = [*(f"⚠ {warning}" for warning in report["warnings"]), *(f"⚠ {note}" for note in notes)]
     if told:
         lines += ["", *told]

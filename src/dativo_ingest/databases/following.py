@@ -6,15 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState, Highest, Pending, follows_as_arrow
 from dativo_ingest.databases.open_transactions import OpenTransaction, told_of
+from dativo_ingest.databases.selection import DatabaseSelection
 from dativo_ingest.databases.settling import Waiting, settle
 from dativo_ingest.databases.way_in import passed
 from dativo_plugin_sdk import ConnectionTestResult, InvalidConfigError, State, StreamSpec
+
+SessionT = TypeVar("SessionT")
+SelectionT = TypeVar("SelectionT", bound=DatabaseSelection[Any, Any])
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,34 @@ class Holders:
     warnings: tuple[str, ...] = ()
 
 
-class FollowedCursor(ABC):
-    """The column that a stream follows, in a session of its database that reads nothing yet.
+class FollowedCursor(ABC, Generic[SessionT, SelectionT, OptionsT]):
+    """The column that a stream follows: of a table, a view or a query.
+
+    Args:
+        session: A session with no transaction under way, before the image that is read is taken.
+        stream: The stream.
+        selection: All of the stream.
+        options: The stream's options.
 
     Attributes:
         name: The column's.
         kind: What it becomes.
         conditions: What rows that can be followed meet.
+
+    Raises:
+        InvalidConfigError: The stream follows none, or it is not among the columns that are read.
     """
 
-    name: str
-    kind: pa.DataType
     conditions: tuple[str, ...] = ()
+
+    def __init__(self, session: SessionT, stream: StreamSpec, selection: SelectionT, options: OptionsT) -> None:
+        self._session = session
+        self._stream = stream
+        self._selection = selection
+        self._options = options
+        self._column = selection.followed(stream)
+        self.name = self._column.name
+        self.kind = self._column.arrow
 
     @property
     def is_time(self) -> bool:
@@ -143,7 +164,7 @@ class Following:
 
     def __init__(
         self,
-        followed: FollowedCursor,
+        followed: FollowedCursor[Any, Any, Any],
         stream: StreamSpec,
         state: CursorState | None,
         *,

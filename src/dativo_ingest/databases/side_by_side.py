@@ -10,6 +10,11 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 _LOOK_EVERY_S = 0.25
+_GRACE_S = 2.0
+
+
+class StoppedError(Exception):
+    """Nobody wants the rows any more."""
 
 
 class SideBySide(Generic[Item]):
@@ -59,6 +64,22 @@ class SideBySide(Generic[Item]):
         finally:
             if running:
                 self._stop.set()
+
+    def all_items(self, cancel: Callable[[], None]) -> Iterator[Item]:
+        """Give what `items` gives; at the end the threads have ended, or were told by ``cancel`` to.
+
+        Raises:
+            BaseException: The first that an iterator raised.
+            StoppedError: Others have set ``stop``.
+        """
+        try:
+            yield from self.items()
+            if self._stop.is_set():
+                raise StoppedError
+        finally:
+            if not self.join(_GRACE_S):
+                cancel()
+                self.join(_GRACE_S)
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads to end, and say whether they have."""

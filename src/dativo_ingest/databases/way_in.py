@@ -92,6 +92,14 @@ class WayIn(Generic[SessionT]):
             self._session = self._door.open()
         return self._session
 
+    def user(self) -> str:
+        """Say whom the server takes the user for.
+
+        Raises:
+            DativoError: There is no way in; the class says why.
+        """
+        return self._door.user(self.session())
+
     def _names(self) -> ConnectionTestResult:
         found = {}
         for host, port in self._door.servers:
@@ -141,8 +149,7 @@ class WayIn(Generic[SessionT]):
             raise self._refusal
         if self._session is None:
             return passed("not refused so far")
-        user = self._door.user(self._session)
-        return passed(f"{user} is let in", user=user)
+        return passed(f"{self.user()} is let in", user=self.user())
 
 
 def passed(message: str, **details: object) -> ConnectionTestResult:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import builtins
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from dativo_ingest.databases.failures import End, Kind, hinted
+from dativo_ingest.databases.failures import DatabaseFailures, Kind, hinted, require_package
 from dativo_plugin_sdk import (
     ConcurrencyError,
     DatabaseLockError,
@@ -201,39 +199,23 @@ _STATES: dict[str, Kind] = {
 
 
 def require_pymysql(what: str) -> None:
-    """See that the library is there.
-
-    Args:
-        what: What needs it.
+    """See that the library is there, which ``what`` needs.
 
     Raises:
         ResourceNotFoundError: It is not installed.
     """
-    try:
-        import pymysql  # noqa: F401, PLC0415  only to see
-    except ImportError as error:
-        raise ResourceNotFoundError(f"{what} needs the package pymysql", hint=INSTALL) from error
+    require_package("pymysql", what, hint=INSTALL)
 
 
 @dataclass(frozen=True)
-class Failures:
-    """What one end of a job makes of failures: classes by what happened, hints by who asked.
+class Failures(DatabaseFailures[int]):
+    """What one end of a job makes of failures; ``own`` are kinds by the server's or client's number of the error."""
 
-    ``own`` are kinds by the server's or client's number of the error, that go before those of both ends.
-    """
-
-    end: End
-    own: Mapping[int, Kind] = field(default_factory=dict)
-
-    @contextmanager
-    def translated(self, what: str) -> Iterator[None]:
-        """Turn what the server or PyMySQL says in the block into a Dativo error; ``what`` begins its message."""
+    def raised(self) -> type[Exception]:
+        """Give the class of PyMySQL's errors."""
         import pymysql  # noqa: PLC0415  an extra, and only where there is a connection to use
 
-        try:
-            yield
-        except pymysql.MySQLError as error:
-            raise self.as_dativo_error(error, what) from error
+        return pymysql.MySQLError
 
     def as_dativo_error(self, error: Exception, what: str) -> DativoError:
         """Choose the class for what ``error``, one of PyMySQL's, says."""

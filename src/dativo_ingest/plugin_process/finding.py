@@ -140,7 +140,7 @@ def _found(  # noqa: PLR0913  the facts of a plugin
         sha256=sha256,
         version_is_certain=facts.version_is_certain or command is not None,
     )
-    check_facts(facts, manifest, title=plugin.title, python=python)
+    check_facts(kind, facts, manifest, title=plugin.title, python=python)
     return plugin
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
-from dativo_ingest.plugin_process.version_checks import check_config_version, check_said
+from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
 from dativo_plugin_sdk.capabilities import Capability
@@ -228,6 +228,8 @@ class Starter:
                 key=f"{end}.version",
             )
             self.hosted.record.named(version)
+            forms = {"state_version": spec.state_version, "config_version": spec.config_version}
+            check_forms(self.plugin.kind, forms, self.plugin.manifest, where=f"{title} {version}")
             check_config_version(self.hosted.config_version, spec.config_version, title=f"{title} {version}", end=end)
         except PluginVersionError as error:
             self.hosted.record.failed(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import dativo_plugin_sdk
 from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.static_facts import StaticFacts, both
-from dativo_ingest.sandbox.manifest import Manifest
+from dativo_ingest.sandbox.manifest import Kind, Manifest
 from dativo_plugin_sdk.errors import PluginVersionError
 from dativo_plugin_sdk.versions import (
     UNSAID_VERSION,
@@ -36,10 +37,11 @@ def requires_sdk_of(facts: StaticFacts, manifest: Manifest | None) -> str | None
     return both(facts.requires_sdk, manifest.requires_sdk if manifest is not None else None)
 
 
-def check_facts(facts: StaticFacts, manifest: Manifest | None, *, title: str, python: Path) -> None:
+def check_facts(kind: Kind, facts: StaticFacts, manifest: Manifest | None, *, title: str, python: Path) -> None:
     """Refuse a plugin whose texts say that it does not fit, before anything of it runs.
 
     Args:
+        kind: Whether it reads or writes.
         facts: What its code and its metadata say.
         manifest: Its manifest, if it has one.
         title: What it is called.
@@ -51,6 +53,8 @@ def check_facts(facts: StaticFacts, manifest: Manifest | None, *, title: str, py
     version = version_of(facts, manifest)
     check_version(version, where=title)
     check_declared(version, manifest.version if manifest is not None else None, where=title, by=MANIFEST_NAME)
+    known = {"state_version": facts.state_version, "config_version": facts.config_version}
+    check_forms(kind, known, manifest, where=f"{title} {version}")
     _check_python(facts.requires_python, f"{title} {version}", python)
     sdk = sdk_of(python)
     if sdk is not None:
@@ -89,6 +93,32 @@ def check_said(  # noqa: PLR0913  what there is to compare
     required = both(requires_sdk, plugin.requires_sdk)
     check_requires_sdk(required, sdk or dativo_plugin_sdk.__version__, where=f"{plugin.title} {found}", whose=whose)
     return found
+
+
+def check_forms(kind: Kind, said: Mapping[str, int | None], manifest: Manifest | None, *, where: str) -> None:
+    """Refuse a plugin whose manifest speaks of other forms of state or configuration than its class.
+
+    Args:
+        kind: Whether it reads or writes; writers make no state.
+        said: The class's ``state_version`` and ``config_version``; None where they are not known.
+        manifest: Its manifest, if it has one.
+        where: The plugin's name and version.
+
+    Raises:
+        PluginVersionError: Naming both.
+    """
+    for name, there_is in said.items():
+        if manifest is None or there_is is None or name not in manifest.model_fields_set:
+            continue
+        if kind == "writer" and name == "state_version":
+            continue
+        declared = getattr(manifest, name)
+        if declared != there_is:
+            raise PluginVersionError(
+                f"{MANIFEST_NAME} has {name}: {declared}, {where} has {there_is}",
+                details={"declared": declared, name: there_is},
+                hint="let both say the same, or leave it out of the manifest",
+            )
 
 
 def check_config_version(written_for: int, known: int, *, title: str, end: str) -> None:

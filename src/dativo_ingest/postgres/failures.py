@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from dativo_ingest.databases.failures import End, Kind, hinted
+from dativo_ingest.databases.failures import DatabaseFailures, Kind, hinted, require_package
 from dativo_plugin_sdk import (
     ConcurrencyError,
     DatabaseLockError,
@@ -142,39 +140,23 @@ _COLUMN = re.compile(r"^COPY .*?, line \d+, column (?P<name>.*?)(: |$)", re.MULT
 
 
 def require_psycopg(what: str) -> None:
-    """See that the library is there.
-
-    Args:
-        what: What needs it.
+    """See that the library is there, which ``what`` needs.
 
     Raises:
         ResourceNotFoundError: It is not installed.
     """
-    try:
-        import psycopg  # noqa: F401, PLC0415  only to see
-    except ImportError as error:
-        raise ResourceNotFoundError(f"{what} needs the package psycopg", hint=INSTALL) from error
+    require_package("psycopg", what, hint=INSTALL)
 
 
 @dataclass(frozen=True)
-class Failures:
-    """What one end of a job makes of failures: classes by what happened, hints by who asked.
+class Failures(DatabaseFailures[str]):
+    """What one end of a job makes of failures; ``own`` are kinds by SQLSTATE, or by its first two characters."""
 
-    ``own`` are kinds by SQLSTATE, or by its first two characters, that go before those of both ends.
-    """
+    def raised(self) -> type[Exception]:
+        """Give the class of psycopg's errors."""
+        import psycopg  # noqa: PLC0415  an extra, and only where there is a connection to use
 
-    end: End
-    own: Mapping[str, Kind] = field(default_factory=dict)
-
-    @contextmanager
-    def translated(self, what: str) -> Iterator[None]:
-        """Turn what Postgres says in the block into a Dativo error; ``what`` begins its message."""
-        import psycopg  # noqa: PLC0415  heavy, and only where there is a connection to use
-
-        try:
-            yield
-        except psycopg.Error as error:
-            raise self.as_dativo_error(error, what) from error
+        return psycopg.Error
 
     def as_dativo_error(self, error: Exception, what: str) -> DativoError:
         """Choose the class for what ``error``, one of psycopg's, says."""

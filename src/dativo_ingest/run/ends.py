@@ -75,7 +75,7 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
         options=job.source.options,
     )
     with _admitted(hosting, loaded, "source", connector, config) as hosted:
-        with _explained(loaded, "source", connector):
+        with _explained(loaded, "source", connector, hosted):
             if isinstance(connector.plugin, type):
                 config = config_for(connector.plugin, config, job.source.config_version)
             reader = make_reader(connector, config, hosted)
@@ -100,7 +100,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
     with _admitted(hosting, loaded, "target", connector, config) as hosted:
-        with _explained(loaded, "target", connector):
+        with _explained(loaded, "target", connector, hosted):
             if isinstance(connector.plugin, type):
                 config = config_for(connector.plugin, config, job.target.config_version)
             writer = make_writer(connector, config, hosted, states=states, output_base=output_base)
@@ -244,13 +244,15 @@ def _with_place(loaded: LoadedJob, end: End, error: InvalidConfigError) -> Inval
 
 
 @contextmanager
-def _explained(loaded: LoadedJob, end: End, connector: Connector) -> Iterator[None]:
-    """Give a connector's complaints about its configuration their place in the job file."""
+def _explained(loaded: LoadedJob, end: End, connector: Connector, hosted: Hosted | None) -> Iterator[None]:
+    """Give a connector's complaints about its configuration their place in the job file; note a plugin's failure."""
     try:
         yield
-    except InvalidConfigError as error:
-        raise _with_place(loaded, end, error) from error
-    except DativoError:
+    except DativoError as error:
+        if hosted is not None:
+            hosted.record.failed(error)
+        if isinstance(error, InvalidConfigError):
+            raise _with_place(loaded, end, error) from error
         raise
     except Exception as error:
         if connector.built_in:

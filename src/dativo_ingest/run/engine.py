@@ -60,7 +60,6 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     delivery: str = "exactly_once"
-    isolation: str = "built_in"
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +93,7 @@ class _Run:
             tenant=job.tenant,
             started_at=self.started_at,
             delivery=self.delivery,
-            isolation=self.isolation,
+            isolation="none" if self.hosting.records else "built_in",
             plugins=[record.document() for record in self.hosting.records],
             streams=self.streams,
             errors=self.errors,
@@ -123,8 +122,6 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
             source = ends.enter_context(open_source(loaded, mode=mode, hosting=run.hosting))
             target = ends.enter_context(open_target(loaded, mode=mode, hosting=run.hosting))
             run.delivery = target.writer.delivery
-            if not (source.connector.built_in and target.connector.built_in):
-                run.isolation = "none"
             plans = plan_streams(loaded, source, target, options)
             if not plans:
                 run.fail(_no_streams(loaded), stage="setup")

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from database_reading import Database, Found, read_with
 from mariadb_service import MariaDB
 
 from dativo_ingest.sources.mysql import MysqlReader
-from dativo_plugin_sdk import Message, Rejected, Rows, SourceConfig, State, StateChanged, StreamSpec, Warned
+from dativo_plugin_sdk import SourceConfig, StreamSpec
 
 
-@dataclass
-class Found:
-    """What reading a stream gave."""
+class MysqlDatabase(Database):
+    """One database of the server."""
 
-    messages: list[Message]
-    schema: pa.Schema
-    state: State | None = None
-    batches: list[pa.RecordBatch] = field(default_factory=list)
+    connector = "mysql"
+    kind = MysqlReader
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [row for batch in self.batches for row in batch.to_pylist()]
-
-    @property
-    def warnings(self) -> list[str]:
-        return [each.message for each in self.messages if isinstance(each, Warned)]
-
-
-@dataclass
-class Database:
-    """One database of the server, and readers of it."""
-
-    server: MariaDB
-    name: str
-    readers: list[MysqlReader] = field(default_factory=list)
+    def connection(self) -> dict[str, Any]:
+        return {**super().connection, "database": self.name}
 
     def run(self, *statements: str, **changes: Any) -> None:
         """Run statements in the database."""
@@ -53,51 +37,14 @@ class Database:
             cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def reader(self, connection: dict[str, Any] | None = None, **options: Any) -> MysqlReader:
-        given = {"credentials": dict(self.server.credentials), **(connection or {})}
-        credentials = given.pop("credentials")
-        config = SourceConfig(
-            type="mysql",
-            connection={**self.server.connection, "database": self.name, **given},
-            credentials=credentials,
-            options=options,
-        )
-        self.readers.append(MysqlReader(config))
-        return self.readers[-1]
-
-    def read(self, table: str, *, state: State | None = None, schema: pa.Schema | None = None, **spec: Any) -> Found:
-        """Read a stream as the engine does."""
-        options = spec.pop("options", {})
-        connection = spec.pop("connection", None)
-        name = table if options.get("query") else f"{self.name}.{table}"
-        stream = StreamSpec(name, options=options, **spec)
-        return read_with(self.reader(connection), stream, state=state, schema=schema)
-
-
-def read_with(
-    reader: MysqlReader, stream: StreamSpec, *, state: State | None = None, schema: pa.Schema | None = None
-) -> Found:
-    partitions = reader.partitions(stream, state)
-    found = Found([], schema or reader.schema(stream), state)
-    for partition in partitions:
-        for message in reader.read(replace(stream, schema=found.schema), partition, state):
-            found.messages.append(message)
-            if isinstance(message, Rows):
-                found.batches.append(message.batch)
-            if isinstance(message, StateChanged):
-                found.state = message.state
-            assert not isinstance(message, Rejected)
-    return found
-
 
 @pytest.fixture
-def database(mariadb: MariaDB) -> Iterator[Database]:
+def database(mariadb: MariaDB) -> Iterator[MysqlDatabase]:
     """Give a database that goes with the test."""
-    made = Database(mariadb, f"source_{uuid.uuid4().hex[:12]}")
+    made = MysqlDatabase(mariadb, f"source_{uuid.uuid4().hex[:12]}")
     mariadb.ask(f"CREATE DATABASE {made.name} CHARACTER SET utf8mb4")
     yield made
-    for reader in made.readers:
-        reader.close()
+    made.close()
     mariadb.ask(f"DROP DATABASE {made.name}")
 
 

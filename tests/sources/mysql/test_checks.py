@@ -11,6 +11,7 @@ import pytest
 from mariadb_service import MariaDB
 
 from dativo_ingest.mysql.connection import parse_access
+from dativo_ingest.mysql.way_in import way_in
 from dativo_ingest.sources.mysql.checks import Checks
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
 from dativo_ingest.sources.mysql.selection import selection_of
@@ -29,7 +30,8 @@ def checks(server: MariaDB, changes: dict[str, Any], credentials: Any, streams: 
 
     connection = {"host": server.host, "port": server.port, "user": server.user, "database": "checked", **changes}
     given = {key: value for key, value in connection.items() if value is not None}
-    made = Checks(parse_access(given, credentials, end="source"), streams, selected)
+    access = parse_access(given, credentials, end="source")
+    made = Checks(way_in(access, Checks.failures), streams, selected)
     try:
         yield made.steps()
     finally:

@@ -10,10 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pymysql
 import pytest
+from database_reading import closed_while_asking
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql import key_ranges, reading
-from dativo_ingest.sources.mysql.result_stream import StoppedError, streamed
+from dativo_ingest.sources.mysql.result_stream import streamed
 from dativo_plugin_sdk import (
     DatabaseLockError,
     DataNotFoundError,
@@ -248,30 +250,16 @@ def test_a_connection_that_drops_where_no_other_sees_the_image_is_an_error_to_tr
 
 
 def test_closing_the_reader_ends_a_query_that_goes_on(database, mariadb) -> None:
-    reader = database.reader()
     stream = StreamSpec("slow", options={"query": "SELECT SLEEP(60) AS s FROM seq_1_to_9"})
-    ended: list[BaseException] = []
+    asked = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(60)%'"
 
-    def read() -> None:
-        try:
-            list(reader.read(stream, reader.partitions(stream, None)[0], None))
-        except BaseException as error:  # noqa: BLE001  it is what the test looks at
-            ended.append(error)
+    ended = closed_while_asking(database.reader(), stream, lambda: mariadb.ask(asked) == [(1,)])
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    time.sleep(0.7)
-
-    reader.close()
-
-    thread.join(10)
-    assert not thread.is_alive()
-    assert ended
-    time.sleep(0.2)
-    assert (
-        mariadb.ask("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT%SLEEP(60)%'")[0][0]
-        <= 1
-    )
+    assert isinstance(ended, Exception)
+    until_s = time.monotonic() + 10
+    while mariadb.ask(asked) != [(0,)]:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
 
 
 def test_reading_stops_while_the_server_is_silent(session) -> None:

@@ -225,12 +225,14 @@ def test_an_unknown_database_is_not_found(mariadb: MariaDB) -> None:
 
 def test_a_host_that_is_not_allowed_is_no_matter_of_the_password(mariadb: MariaDB) -> None:
     with mariadb.connect_as_root() as root, root.cursor() as cursor:
-        cursor.execute(f"RENAME USER {mariadb.user}@'%' TO {mariadb.user}@'10.1.1.1'")
+        cursor.execute("SELECT user FROM mysql.user WHERE host = '%'")  # other tests' accounts, too
+        users = [user for (user,) in cursor.fetchall()]
+        cursor.execute("RENAME USER " + ", ".join(f"'{user}'@'%' TO '{user}'@'10.1.1.1'" for user in users))
         cursor.execute("FLUSH PRIVILEGES")
         try:
             refusal = _refusal(mariadb)
         finally:
-            cursor.execute(f"RENAME USER {mariadb.user}@'10.1.1.1' TO {mariadb.user}@'%'")
+            cursor.execute("RENAME USER " + ", ".join(f"'{user}'@'10.1.1.1' TO '{user}'@'%'" for user in users))
             cursor.execute("FLUSH PRIVILEGES")
 
     assert isinstance(refusal, InsufficientPermissionsError)

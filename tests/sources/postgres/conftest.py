@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-import pyarrow as pa
 import pytest
+from database_reading import Database, Found, read_with
 from postgres_service import Postgres
 
 from dativo_ingest.sources.postgres import PostgresReader
-from dativo_plugin_sdk import Message, Rejected, Rows, SourceConfig, State, StateChanged, StreamSpec, Warned
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,31 +26,11 @@ def postgres(request: pytest.FixtureRequest) -> Postgres:
     return server
 
 
-@dataclass
-class Found:
-    """What reading a stream gave."""
+class Schema(Database):
+    """One schema of the server."""
 
-    messages: list[Message]
-    schema: pa.Schema
-    state: State | None = None
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [row for batch in self.batches for row in batch.to_pylist()]
-
-    @property
-    def warnings(self) -> list[str]:
-        return [each.message for each in self.messages if isinstance(each, Warned)]
-
-
-@dataclass
-class Database:
-    """One schema of the server, and readers of it."""
-
-    server: Postgres
-    name: str
-    readers: list[PostgresReader] = field(default_factory=list)
+    connector = "postgres"
+    kind = PostgresReader
 
     @property
     def version(self) -> int:
@@ -67,61 +44,24 @@ class Database:
             for statement in statements:
                 session.execute(statement)  # type: ignore[arg-type]  # tests write what they ask
 
-    def reader(
-        self, connection: dict[str, Any] | None = None, credentials: dict[str, str] | None = None, **options: Any
-    ) -> PostgresReader:
-        config = SourceConfig(
-            type="postgres",
-            connection={**self.server.connection, **(connection or {})},
-            credentials=credentials or dict(self.server.credentials),
-            options=options,
-        )
-        self.readers.append(PostgresReader(config))
-        return self.readers[-1]
-
-    def read(self, table: str, *, state: State | None = None, schema: pa.Schema | None = None, **spec: Any) -> Found:
-        """Read a stream as the engine does."""
-        options = spec.pop("options", {})
-        connection, credentials = spec.pop("connection", None), spec.pop("credentials", None)
-        name = table if options.get("query") else f"{self.name}.{table}"
-        stream = StreamSpec(name, options=options, **spec)
-        return read_with(self.reader(connection, credentials), stream, state=state, schema=schema)
-
-
-def read_with(
-    reader: PostgresReader, stream: StreamSpec, *, state: State | None = None, schema: pa.Schema | None = None
-) -> Found:
-    partitions = reader.partitions(stream, state)
-    found = Found([], schema or reader.schema(stream), state)
-    for partition in partitions:
-        for message in reader.read(replace(stream, schema=found.schema), partition, state):
-            found.messages.append(message)
-            if isinstance(message, Rows):
-                found.batches.append(message.batch)
-            if isinstance(message, StateChanged):
-                found.state = message.state
-            assert not isinstance(message, Rejected)
-    return found
-
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[Database]:
+def database(postgres: Postgres) -> Iterator[Schema]:
     """Give a schema that goes with the test."""
     yield from _database(postgres)
 
 
 @pytest.fixture
-def database_15(postgres_15: Postgres) -> Iterator[Database]:
+def database_15(postgres_15: Postgres) -> Iterator[Schema]:
     """Give a schema of the server that has PostGIS."""
     yield from _database(postgres_15)
 
 
-def _database(server: Postgres) -> Iterator[Database]:
-    made = Database(server, f"source_{uuid.uuid4().hex[:12]}")
+def _database(server: Postgres) -> Iterator[Schema]:
+    made = Schema(server, f"source_{uuid.uuid4().hex[:12]}")
     server.ask(f"CREATE SCHEMA {made.name}")
     yield made
-    for reader in made.readers:
-        reader.close()
+    made.close()
     server.ask(f"DROP SCHEMA {made.name} CASCADE")
 
 

@@ -13,6 +13,7 @@ from postgres_service import running
 from tls_front import tls_front
 
 from dativo_ingest.postgres.connection import parse_access
+from dativo_ingest.postgres.way_in import way_in
 from dativo_ingest.sources.postgres.checks import Checks
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.selection import selection_of
@@ -27,7 +28,8 @@ def checks(connection, credentials, streams, **options):
     def selected(session, stream):
         return selection_of(session, stream, PostgresSourceOptions(**options))
 
-    made = Checks(parse_access(connection, credentials, end="source"), streams, selected)
+    access = parse_access(connection, credentials, end="source")
+    made = Checks(way_in(access, Checks.failures), streams, selected)
     try:
         yield made.steps()
     finally:
@@ -202,7 +204,7 @@ def test_a_query_is_tried_and_its_mistakes_are_told(shop):
 
 
 def test_a_table_that_others_hold_is_told(shop, monkeypatch):
-    monkeypatch.setattr("dativo_ingest.sources.postgres.checks._LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Checks, "lock_timeout_s", 0.1)
     with shop.connect(autocommit=False) as other:
         other.execute("LOCK TABLE checked.orders")
         step, error = failed(walk(shop.connection, shop.credentials))
@@ -212,7 +214,7 @@ def test_a_table_that_others_hold_is_told(shop, monkeypatch):
 
 
 def test_a_view_that_takes_long_is_a_warning(shop, monkeypatch):
-    monkeypatch.setattr("dativo_ingest.sources.postgres.checks._READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Checks, "read_timeout_s", 0.1)
     shop.ask("CREATE VIEW checked.slow AS SELECT pg_sleep(60)::text AS slept")
 
     found = walk(shop.connection, shop.credentials, [StreamSpec(name="checked.slow"), ORDERS])

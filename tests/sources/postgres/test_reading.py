@@ -11,9 +11,11 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from database_reading import closed_while_asking
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.sources.postgres import ranges, reading
-from dativo_ingest.sources.postgres.copy_stream import StoppedError, carries_plain_bytes, copied
+from dativo_ingest.sources.postgres.copy_stream import carries_plain_bytes, copied
 from dativo_ingest.sources.postgres.page_ranges import conditions, cuts
 from dativo_plugin_sdk import (
     DatabaseLockError,
@@ -112,25 +114,12 @@ def test_reading_stops_while_the_server_is_silent(postgres) -> None:
 
 
 def test_closing_the_reader_ends_a_query_that_goes_on(database) -> None:
-    reader = database.reader()
     stream = StreamSpec("slow", options={"query": "SELECT pg_sleep(60)"})
-    ended: list[BaseException] = []
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%pg_sleep(60)%'"
 
-    def read() -> None:
-        try:
-            list(reader.read(stream, reader.partitions(stream, None)[0], None))
-        except BaseException as error:  # noqa: BLE001  it is what the test looks at
-            ended.append(error)
+    ended = closed_while_asking(database.reader(), stream, lambda: database.server.ask(asked) == [(1,)])
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    time.sleep(0.5)
-
-    reader.close()
-
-    thread.join(10)
-    assert not thread.is_alive()
-    assert ended
+    assert isinstance(ended, Exception)
 
 
 @pytest.mark.usefixtures("small_ranges")

@@ -168,7 +168,7 @@ def test_without_the_right_to_see_when_others_began_their_ends_are_waited_for(no
         f"GRANT USAGE ON SCHEMA {notes.name} TO {user}",
         f"GRANT SELECT ON notes TO {user}",
     )
-    limited: dict[str, Any] = {"connection": {"user": user}, "credentials": {"password": "x"}}
+    limited: dict[str, Any] = {"connection": {"user": user, "credentials": {"password": "x"}}}
     with transaction(notes, "INSERT INTO notes DEFAULT VALUES") as late:
         time.sleep(0.1)
         notes.run("INSERT INTO notes DEFAULT VALUES")

@@ -107,9 +107,11 @@ class ReaderSuite:
         return Source(self.plugin, reader_case, request.config.hook)
 
     @check("spec")
-    def test_the_class_says_what_it_is(self) -> None:
-        """The class has a version, the SDK releases it needs, known capabilities, and a docstring."""
-        spec_rules.inspect_class(self.plugin, self.version)
+    def test_the_plugin_says_what_it_is(self, source: Source) -> None:
+        """The plugin has a version, the SDK releases it needs, known capabilities, and a docstring."""
+        spec_rules.inspect_plugin(self.plugin, self.version)
+        with source.opened() as reader:
+            spec_rules.inspect_capabilities(reader.capabilities)
 
     @check("check")
     def test_check_succeeds(self, source: Source) -> None:
@@ -279,7 +281,8 @@ class ReaderSuite:
         with ExitStack() as stack:
             reader = stack.enter_context(source.opened())
             coming = reading.messages(reader, source.spec_of(reader, stream), None)
-            next(message for message in coming if isinstance(message, Rows))
+            first = next((message for message in coming if isinstance(message, Rows)), None)
+            assert first is not None, f"{stream.name}: no row came, so that there is nothing to stop"
             started_s = time.monotonic()
             coming.close()  # type: ignore[attr-defined]  # a generator
             reader.close()

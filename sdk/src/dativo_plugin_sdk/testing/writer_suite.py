@@ -180,9 +180,10 @@ class WriterSuite:
         made.close()
 
     @check("spec")
-    def test_the_class_says_what_it_is(self) -> None:
-        """The class has a version, the SDK releases it needs, known capabilities, and a docstring."""
-        spec_rules.inspect_class(self.plugin, self.version)
+    def test_the_plugin_says_what_it_is(self, target: Target) -> None:
+        """The plugin has a version, the SDK releases it needs, known capabilities, and a docstring."""
+        spec_rules.inspect_plugin(self.plugin, self.version)
+        assert target.writer().write_modes, "no write mode is declared: a job could ask for none"
 
     @check("check")
     def test_check_succeeds_and_leaves_nothing(self, target: Target) -> None:

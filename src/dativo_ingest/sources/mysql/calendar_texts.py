@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dativo_ingest.sources.mysql.arrow import Array, Mask, booleans, pc
+from dativo_ingest.databases.arrow import Array, Mask, booleans, pc
 
 _DAY_LETTERS = len("2024-01-01")
 _SHAPE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"

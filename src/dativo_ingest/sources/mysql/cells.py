@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dativo_ingest.sources.mysql.arrow import Mask, Octets, Positions
+from dativo_ingest.databases.arrow import Mask, Octets, Positions
 
 _NULL = 0xFB
 _LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}

@@ -7,30 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from dativo_ingest.databases.selection import range_of
 from dativo_ingest.mysql.names import literal, quoted
-from dativo_ingest.sources.mysql.arrow import pc
 from dativo_ingest.sources.mysql.relations import Column
-from dativo_ingest.sources.mysql.selection import Selection
-from dativo_plugin_sdk import DataError, InvalidConfigError, StreamSpec
-from dativo_plugin_sdk.cursor import cursor_bound
+from dativo_plugin_sdk import DataError, StreamSpec
 
 _NUMBER = re.compile(r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$")
 _ZONE = re.compile(r"(Z|[+-]00(:?00)?)$")
 _NUMBERS = ("decimal", "numeric", "bit")
-
-
-def cursor_column(stream: StreamSpec, selection: Selection) -> Column:
-    """Find the column that the stream follows.
-
-    Raises:
-        InvalidConfigError: There is none, or it is not among those that are read.
-    """
-    if stream.cursor is None:
-        raise InvalidConfigError(
-            f"stream {stream.name}: mode: incremental needs a cursor, the column by which new rows are found",
-            hint="dativo discover lists cursor candidates",
-        )
-    return selection.column(stream.cursor)
 
 
 def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
@@ -39,15 +23,10 @@ def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
     Raises:
         InvalidConfigError: An end is no value of the column's type, or there is nothing between them.
     """
-    kind = column.native.arrow
-    first, end = (cursor_bound(text, kind, column=column.name) for text in (stream.cursor_from, stream.cursor_to))
-    if first is not None and end is not None and column.fidelity != "text" and pc.greater_equal(first, end).as_py():
-        raise InvalidConfigError(f"stream {stream.name}: no {column.name} is from {first} and below {end}")
-    texts = [None if bound is None else bound.cast(pa.string()).as_py() for bound in (first, end)]
     return [
-        f"{quoted(column.name)} {sign} {as_sql(text, column)}"
-        for sign, text in zip((">=", "<"), texts, strict=True)
-        if text is not None
+        f"{quoted(column.name)} {sign} {as_sql(end.cast(pa.string()).as_py(), column)}"
+        for sign, end in zip((">=", "<"), range_of(stream, column), strict=True)
+        if end is not None
     ]
 
 

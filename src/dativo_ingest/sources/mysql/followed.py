@@ -17,40 +17,15 @@ from dativo_ingest.mysql.sessions import Session, value
 from dativo_ingest.sources.mysql.cursor_conditions import as_sql, beyond, up_to
 from dativo_ingest.sources.mysql.open_transactions import begun, still_open
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
-from dativo_ingest.sources.mysql.relations import Column
 from dativo_ingest.sources.mysql.selection import Selection
 from dativo_ingest.sources.mysql.watermark import cannot_see, elsewhere, local_text, server_time, upper_bound
-from dativo_plugin_sdk import InvalidConfigError, StreamSpec
+from dativo_plugin_sdk import InvalidConfigError
 
 _STEP = "SELECT @@auto_increment_increment"
 
 
-class MysqlCursor(FollowedCursor):
-    """A column of a table, a view or a query.
-
-    Args:
-        session: A session with no transaction under way, before the image that is read is taken.
-        stream: The stream.
-        column: The cursor.
-        selection: All of the stream.
-        options: The stream's options.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        stream: StreamSpec,
-        column: Column,
-        selection: Selection,
-        options: MysqlSourceOptions,
-    ) -> None:
-        self.name = column.name
-        self.kind = column.native.arrow
-        self._session = session
-        self._stream = stream
-        self._column = column
-        self._selection = selection
-        self._options = options
+class MysqlCursor(FollowedCursor[Session, Selection, MysqlSourceOptions]):
+    """A column of a MySQL or MariaDB server."""
 
     def begins_with_time(self, highest: str) -> bool:
         """Say whether the column has uuids of version 7."""

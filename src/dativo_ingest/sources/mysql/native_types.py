@@ -32,15 +32,11 @@ number. "Everything else" is as the server writes it: uuid, inet4, inet6, vector
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-Fidelity: TypeAlias = Literal["exact", "widened", "text", "json"]
-"""How a type comes over: as itself, as a larger one, as the text that the server writes, or as JSON."""
+from dativo_ingest.databases.native_types import DECIMAL_DIGITS, DatabaseType
 
-DECIMAL_DIGITS = 38
 _LONGEST_BITS = 63  # that int64 holds
 
 _TYPE = re.compile(r"^(?P<name>[a-z0-9]+)(?:\s*\((?P<first>\d+)(?:\s*,\s*(?P<second>\d+))?\))?(?P<rest>.*)$", re.DOTALL)
@@ -91,30 +87,13 @@ _WKB = (
 # The text of a float has six digits, that of a double as many as it takes; FLOAT(7,2) is written with two decimals.
 _ALL_DIGITS = "{0} + 0e0"
 _NUMBER = "{0} + 0"
-_PLAIN_EXPRESSION = "{0}"
 
 
-@dataclass(frozen=True)
-class NativeType:
-    """How the values of a type are asked for and what they become."""
-
-    arrow: pa.DataType
-    fidelity: Fidelity
-    expression: str = _PLAIN_EXPRESSION
-    """What to select: ``{0}`` stands for the quoted column."""
-    is_json: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Say whether the column itself is selected."""
-        return self.expression == _PLAIN_EXPRESSION
+_TEXT = DatabaseType(pa.string(), "text")
+_JSON = DatabaseType(pa.string(), "exact", is_json=True)
 
 
-_TEXT = NativeType(pa.string(), "text")
-_JSON = NativeType(pa.string(), "exact", is_json=True)
-
-
-def native_type(column_type: str, *, is_json: bool = False) -> NativeType:  # noqa: PLR0911  one line for each kind
+def native_type(column_type: str, *, is_json: bool = False) -> DatabaseType:  # noqa: PLR0911  one line for each kind
     """Find how a type comes over.
 
     Args:
@@ -129,7 +108,7 @@ def native_type(column_type: str, *, is_json: bool = False) -> NativeType:  # no
     if name in _SIGNED:
         # ZEROFILL makes a column unsigned.
         is_unsigned = "unsigned" in rest or "zerofill" in rest
-        return NativeType(_UNSIGNED[name], "widened") if is_unsigned else NativeType(_SIGNED[name], "exact")
+        return DatabaseType(_UNSIGNED[name], "widened") if is_unsigned else DatabaseType(_SIGNED[name], "exact")
     if name in {"decimal", "numeric"}:
         return _decimal(10 if first is None else first, int(found["second"] or 0))
     if name in {"float", "double", "real"}:
@@ -139,34 +118,26 @@ def native_type(column_type: str, *, is_json: bool = False) -> NativeType:  # no
     if name == "json" or is_json:
         return _JSON
     if name in _PLAIN:
-        return NativeType(_PLAIN[name], "exact")
+        return DatabaseType(_PLAIN[name], "exact")
     if name in _GEOMETRIES:
-        return NativeType(pa.binary(), "exact", _WKB)
+        return DatabaseType(pa.binary(), "exact", _WKB)
     return _TEXT
 
 
-def described(name: str, native: NativeType, source_type: str, *, nullable: bool) -> pa.Field[Any]:
-    """Give a column as a field; its metadata tells the type it had and how well that comes over."""
-    metadata = {"dativo.source_type": source_type, "dativo.fidelity": native.fidelity}
-    if native.is_json:
-        metadata["dativo.logical_type"] = "json"
-    return pa.field(name, native.arrow, nullable=nullable, metadata=metadata)
-
-
-def _decimal(precision: int, scale: int) -> NativeType:
+def _decimal(precision: int, scale: int) -> DatabaseType:
     if precision > DECIMAL_DIGITS:
         return _TEXT
-    return NativeType(pa.decimal128(precision, scale), "exact")
+    return DatabaseType(pa.decimal128(precision, scale), "exact")
 
 
-def _floating(kind: pa.DataType, *, is_rounded: bool) -> NativeType:
+def _floating(kind: pa.DataType, *, is_rounded: bool) -> DatabaseType:
     if pa.types.is_float64(kind) and not is_rounded:
-        return NativeType(kind, "exact")
-    return NativeType(kind, "exact", _ALL_DIGITS)
+        return DatabaseType(kind, "exact")
+    return DatabaseType(kind, "exact", _ALL_DIGITS)
 
 
-def _bits(count: int) -> NativeType:
+def _bits(count: int) -> DatabaseType:
     """Read bits as the number that they are; the server writes them as bytes."""
     if count == 1:
-        return NativeType(pa.bool_(), "exact", _NUMBER)
-    return NativeType(pa.int64() if count <= _LONGEST_BITS else pa.decimal128(20, 0), "widened", _NUMBER)
+        return DatabaseType(pa.bool_(), "exact", _NUMBER)
+    return DatabaseType(pa.int64() if count <= _LONGEST_BITS else pa.decimal128(20, 0), "widened", _NUMBER)

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from dativo_ingest.sources.mysql.arrow import Positions
+from dativo_ingest.databases.arrow import Positions
 
 HEADER_BYTES = 4
 LONGEST = 2**24 - 1

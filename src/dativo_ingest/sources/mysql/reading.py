@@ -12,9 +12,8 @@ from functools import partial
 import pyarrow as pa
 import pymysql
 
-from dativo_ingest.databases.read_ahead import Limit, ReadAhead
+from dativo_ingest.databases.reading import rows_of_image
 from dativo_ingest.databases.side_by_side import SideBySide
-from dativo_ingest.databases.stopwatch import Stopwatch
 from dativo_ingest.mysql.connection import Parameters
 from dativo_ingest.mysql.names import quoted
 from dativo_ingest.mysql.sessions import Session, connect, let_go, run, set_variables
@@ -22,7 +21,7 @@ from dativo_ingest.sources.mysql.failures import FAILURES
 from dativo_ingest.sources.mysql.images import Image, ImageGoneError, begin_image
 from dativo_ingest.sources.mysql.key_ranges import WHOLE, key_ranges, reads_all
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
-from dativo_ingest.sources.mysql.result_stream import BLOCK_BYTES, StoppedError, streamed
+from dativo_ingest.sources.mysql.result_stream import BLOCK_BYTES, streamed
 from dativo_ingest.sources.mysql.rows import ReadColumn, RowBlock, RowParser
 from dativo_ingest.sources.mysql.selection import Selection
 from dativo_plugin_sdk import (
@@ -31,7 +30,6 @@ from dativo_plugin_sdk import (
     NetworkError,
     Rows,
     ServiceUnavailableError,
-    TimeoutError,
 )
 
 _TRIES = 3  # of a range whose connection drops
@@ -39,7 +37,6 @@ _SPARE = 1  # sessions that see the image beside those that read, for when one d
 _GRACE_S = 2.0
 _FOR_EVER_S = 31_536_000  # the most that the server takes
 _LEAST_BLOCK_BYTES = 2**18
-_MIB = 2**20
 
 
 def open_session(parameters: Parameters) -> Session:
@@ -74,7 +71,6 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _sessions: set[Session] = field(default_factory=set)
-    _target: Stopwatch = field(default_factory=Stopwatch)
 
     def rows(self) -> Generator[Rows, None, None]:
         """Give the rows.
@@ -83,24 +79,9 @@ class Reading:
             DativoError: The server or the connection failed, or the image got too old.
             StoppedError: `cancel` was called.
         """
-        options = self.options
-        ahead = ReadAhead(
-            self._batches(),
-            stop=self._stop,
-            after_s=options.spill_after_s if options.spill_mb else None,
-            disk_bytes=options.spill_mb * _MIB,
-            limit=Limit(options.max_snapshot_age_s, self._sever, self._too_old) if options.max_snapshot_age_s else None,
+        self.warnings += yield from rows_of_image(
+            self._batches(), self.selection.title, self.options, stop=self._stop, sever=self._sever
         )
-        with closing(ahead.items()) as batches:
-            for batch in batches:
-                with self._target.running():
-                    yield Rows(batch, source=self.selection.title, source_bytes=0)
-        self.warnings += ahead.warnings
-        if ahead.stored_bytes:
-            self.warnings.append(
-                f"the target was slower than {self.selection.title}: {ahead.stored_bytes / _MIB:,.0f} MiB waited on"
-                " local disk, so that the image that was read did not have to be kept"
-            )
 
     def cancel(self) -> None:
         """End what the sessions do; may be called from another thread."""
@@ -124,20 +105,6 @@ class Reading:
                 yield from self._side_by_side(session, ranges)
             else:
                 yield from self._whole(session)
-
-    def _too_old(self) -> TimeoutError:
-        waited_s, max_s = self._target.total_s, self.options.max_snapshot_age_s
-        return TimeoutError(
-            f"{self.selection.title}: the image of the database that is read is {max_s:,.0f} s old and was let go of;"
-            f" {waited_s:,.0f} s of them went by waiting for the target",
-            details={"max_snapshot_age_s": max_s, "waited_for_target_s": round(waited_s, 1)},
-            hint="raise source.options.max_snapshot_age_s where the server can bear old row versions for so long;"
-            + (
-                " a larger spill_mb lets rows wait on local disk instead"
-                if waited_s > max_s / 2
-                else " limits.parallelism reads faster"
-            ),
-        )
 
     def _ranges(self, session: Session) -> list[str]:
         relation = self.selection.relation
@@ -178,14 +145,7 @@ class Reading:
                 stop=self._stop,
                 waiting=readers + 1,
             )
-            try:
-                yield from work.items()
-                if self._stop.is_set():
-                    raise StoppedError
-            finally:
-                if not work.join(_GRACE_S):
-                    self.cancel()
-                    work.join(_GRACE_S)
+            yield from work.all_items(self.cancel)
 
     def _others(self, stack: contextlib.ExitStack, count: int) -> Iterator[Session]:
         """Open more sessions, as many as the server has room for."""

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-import pyarrow as pa
-
+from dativo_ingest.databases.native_types import DatabaseType
+from dativo_ingest.databases.relations import DatabaseColumn, DatabaseRelation
 from dativo_ingest.mysql.names import literal
 from dativo_ingest.mysql.sessions import Session, ask
-from dativo_ingest.sources.mysql.native_types import Fidelity, NativeType, described, native_type
+from dativo_ingest.sources.mysql.native_types import native_type
 
 Kind: TypeAlias = Literal["table", "partitioned table", "view"]
 Place: TypeAlias = tuple[str, str]
@@ -63,65 +63,20 @@ _FEW = 20
 _PRIMARY = "PRIMARY"
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column that the user may read."""
-
-    name: str
-    source_type: str
-    """As the server writes it: ``bigint(20) unsigned``."""
-    native: NativeType
-    nullable: bool
-    counts_up: bool = False
-    """Whether it is the table's AUTO_INCREMENT."""
-    tells_changes: bool = False
-    """Whether the server sets it to the time of each change of the row: ON UPDATE CURRENT_TIMESTAMP."""
-    description: str | None = None
-    is_uuid7: bool = False
-
-    @property
-    def arrow(self) -> pa.DataType:
-        """Give the type that keeps its values."""
-        return self.native.arrow
-
-    @property
-    def field(self) -> pa.Field[Any]:
-        """Give the column as Arrow has it, with what it was in its metadata."""
-        made = described(self.name, self.native, self.source_type, nullable=self.nullable)
-        if not self.description:
-            return made
-        metadata: Any = {**(made.metadata or {}), b"doc": self.description.encode()}
-        return made.with_metadata(metadata)
-
-    @property
-    def fidelity(self) -> Fidelity:
-        """Say how well its values come over."""
-        return self.native.fidelity
+Column: TypeAlias = DatabaseColumn[DatabaseType]
 
 
-@dataclass(frozen=True)
-class Relation:
-    """Something with rows."""
+@dataclass(frozen=True, kw_only=True)
+class Relation(DatabaseRelation[DatabaseType]):
+    """Something with rows; its schema is the database that it is in."""
 
-    schema: str
-    """The database that it is in."""
-    name: str
     kind: Kind
     engine: str | None = None
     """What keeps the rows; None for a view."""
-    rows: int | None = None
-    """As the engine estimates them; None where nobody knows."""
-    size_bytes: int | None = None
-    description: str | None = None
     is_broken: bool = False
     """Whether it is a view of what is gone."""
-    columns: tuple[Column, ...] = ()
-    hidden_columns: tuple[str, ...] = ()
-    """Columns that the user may not read but knows of."""
     has_granted_columns: bool = False
     """Whether the user may read columns by their names; there may be others, which the server does not show."""
-    key: tuple[str, ...] = ()
-    """The primary key, or a unique one whose columns are never null."""
     primary_key: tuple[str, ...] = ()
     """The primary key alone, by which the engine keeps the rows."""
 
@@ -129,11 +84,6 @@ class Relation:
     def place(self) -> Place:
         """Give the database and the name."""
         return self.schema, self.name
-
-    @property
-    def title(self) -> str:
-        """The stream's name."""
-        return f"{self.schema}.{self.name}"
 
     @property
     def is_readable(self) -> bool:
@@ -144,11 +94,6 @@ class Relation:
     def has_images(self) -> bool:
         """Say whether a transaction sees one image of it, whatever others write."""
         return self.engine is None or self.engine.upper() in _TRANSACTIONAL
-
-    @property
-    def arrow_schema(self) -> pa.Schema:
-        """Give the columns as Arrow has them."""
-        return pa.schema([column.field for column in self.columns])
 
 
 @dataclass
@@ -251,9 +196,9 @@ def _relation(row: Sequence[Any], parts: _Parts, *, has_granted_columns: bool) -
     if kind == "table" and "partitioned" in (options or ""):
         kind = "partitioned table"
     return Relation(
-        schema,
-        name,
-        kind,
+        schema=schema,
+        name=name,
+        kind=kind,
         engine=engine,
         rows=None if count is None else int(count),
         size_bytes=None if size is None else int(size),

@@ -18,6 +18,7 @@ import numpy as np
 import pymysql
 from pymysql.constants import CR
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.mysql.sessions import Session
 from dativo_ingest.sources.mysql.packets import (
     HEADER_BYTES,
@@ -37,10 +38,6 @@ _LAST_BYTES = 9  # of the packet after the last row
 _LAST = b"\x05\x00\x00"
 _LAST_MARK, _FAILURE_MARK = 0xFE, 0xFF
 _LONG_LAST_BYTES = 9  # a row that begins with the mark of the last packet is longer
-
-
-class StoppedError(Exception):
-    """Nobody wants the rows any more."""
 
 
 def streamed(session: Session, statement: str, stop: threading.Event, *, block_bytes: int = BLOCK_BYTES) -> Blocks:

@@ -16,11 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.arrow import Array, Mask, Octets, Positions, booleans, buffer_of, integers, pc
 from dativo_ingest.databases.misfits import apart
-from dativo_ingest.sources.mysql.arrow import Array, Mask, Octets, Positions, booleans, buffer_of, integers, pc
+from dativo_ingest.databases.native_types import DatabaseType
+from dativo_ingest.databases.selection import DatabaseReadColumn
 from dativo_ingest.sources.mysql.calendar_texts import dates, moments
 from dativo_ingest.sources.mysql.cells import Cells, find_cells
-from dativo_ingest.sources.mysql.native_types import NativeType
 from dativo_ingest.sources.mysql.packets import HEADER_BYTES
 
 _LEAD = "lead"
@@ -40,13 +41,8 @@ _PARSING = pacsv.ParseOptions(
 
 
 @dataclass(frozen=True)
-class ReadColumn:
+class ReadColumn(DatabaseReadColumn[DatabaseType]):
     """A column that is read: its name, how it is asked for, and what is made of it."""
-
-    name: str
-    native: NativeType
-    as_text: bool = False
-    """Keep what the server writes, whatever type it has."""
 
     @property
     def spelling(self) -> Literal["value", "text", "bytes"]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dativo_ingest.sources.postgres.arrow import Array, Mask, buffer_of, lists_of, pc
+from dativo_ingest.databases.arrow import Array, Mask, buffer_of, lists_of, pc
 
 _BOUNDS = r"^\[[^{]*=\{"  # [0:2]={1,2,3}: an array that does not count from 1
 _EMPTY = "{}"

@@ -17,9 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as pacsv
 
+from dativo_ingest.databases.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.databases.misfits import apart
+from dativo_ingest.databases.selection import DatabaseReadColumn
 from dativo_ingest.sources.postgres.array_texts import split_arrays
-from dativo_ingest.sources.postgres.arrow import Array, Mask, buffer_of, lists_of, pc
 from dativo_ingest.sources.postgres.far_dates import far_dates, far_moments
 from dativo_ingest.sources.postgres.large_cells import large_bytes, large_text, without_large_cells
 from dativo_ingest.sources.postgres.native_types import NativeType
@@ -47,13 +48,9 @@ _PARSING = pacsv.ParseOptions(
 
 
 @dataclass(frozen=True)
-class ReadColumn:
-    """A column that is read: its name, how its text is asked for, and what is made of it."""
+class ReadColumn(DatabaseReadColumn[NativeType]):
+    """A column that is read: its name, how it is asked for, and what is made of it."""
 
-    name: str
-    native: NativeType
-    as_text: bool = False
-    """Keep what Postgres writes, whatever type it has."""
     drop_bounds: bool = False
     """Leave out from where an array counts."""
 

@@ -23,6 +23,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
+from dativo_ingest.databases.side_by_side import StoppedError
 from dativo_ingest.postgres.sessions import Session, value
 from dativo_ingest.sources.postgres.copy_frames import HEADER_BYTES, LEAD, blank_headers, message_length, row_starts
 
@@ -39,10 +40,6 @@ _QUIET = frozenset(
     b"HNSAcC"
 )  # the answer to COPY, notices, settings, notifications, the end of rows and of the command
 _TLS_OR_GSS = "SELECT coalesce((SELECT encrypted FROM pg_catalog.pg_stat_gssapi WHERE pid = pg_backend_pid()), false)"
-
-
-class StoppedError(Exception):
-    """Nobody wants the rows any more."""
 
 
 def copied(

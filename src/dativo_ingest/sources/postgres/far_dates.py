@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dativo_ingest.sources.postgres.arrow import Array, pc
+from dativo_ingest.databases.arrow import Array, pc
 
 _DATE = r"^(?P<year>[0-9]{4,7})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})(?P<era>(?: BC)?)$"
 _MOMENT = (

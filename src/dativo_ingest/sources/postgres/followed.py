@@ -13,7 +13,6 @@ from dativo_ingest.postgres.sessions import Session, value
 from dativo_ingest.sources.postgres.cursor_conditions import below_infinity, beyond, going_back, up_to
 from dativo_ingest.sources.postgres.open_transactions import begun, drawers, parts_of, prepared, still_open
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
-from dativo_ingest.sources.postgres.relations import Column
 from dativo_ingest.sources.postgres.selection import Selection, literal
 from dativo_ingest.sources.postgres.sequences import sequences_of
 from dativo_ingest.sources.postgres.watermark import STANDBY_DOUBT, moment, upper_bound
@@ -24,33 +23,14 @@ _STANDBY = "SELECT pg_catalog.pg_is_in_recovery()"
 _SUBSCRIBED = "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = ANY ($1::int8[]::oid[]))"
 
 
-class PostgresCursor(FollowedCursor):
-    """A column of a table, a view or a query.
-
-    Args:
-        session: A session with no transaction under way, before the image that is read is taken.
-        stream: The stream.
-        column: The cursor.
-        selection: All of the stream.
-        options: The stream's options.
-    """
+class PostgresCursor(FollowedCursor[Session, Selection, PostgresSourceOptions]):
+    """A column of a Postgres database."""
 
     def __init__(
-        self,
-        session: Session,
-        stream: StreamSpec,
-        column: Column,
-        selection: Selection,
-        options: PostgresSourceOptions,
+        self, session: Session, stream: StreamSpec, selection: Selection, options: PostgresSourceOptions
     ) -> None:
-        self.name = column.name
-        self.kind = column.native.arrow
-        self.conditions = below_infinity(session, column)
-        self._session = session
-        self._stream = stream
-        self._column = column
-        self._selection = selection
-        self._options = options
+        super().__init__(session, stream, selection, options)
+        self.conditions = below_infinity(session, self._column)
         relation = selection.relation
         has_parts = relation is not None and relation.has_versions
         self._parts = parts_of(session, relation.oid) if has_parts and relation is not None else None

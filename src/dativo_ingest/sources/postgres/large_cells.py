@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from dativo_ingest.sources.postgres.arrow import Array, buffer_of
+from dativo_ingest.databases.arrow import Array, buffer_of
 
 LARGE_BYTES = 2**20
 _TAB, _LINE_FEED = re.compile(rb"\t"), re.compile(rb"\n")

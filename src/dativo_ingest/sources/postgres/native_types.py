@@ -32,16 +32,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 
+from dativo_ingest.databases.native_types import DECIMAL_DIGITS, DatabaseType, Fidelity
 from dativo_ingest.postgres.sessions import Session, ask, value
 
-Fidelity: TypeAlias = Literal["exact", "widened", "text", "json"]
-"""How a type comes over: as itself, as a larger one, as the text that Postgres writes, or as JSON made of it."""
-
-DECIMAL_DIGITS = 38
 _CENTS = 2
 _DECIMALS = "SELECT coalesce(length(substring(0::money::numeric::text FROM '[.](.*)')), 0)"
 _LIST_DELIMITER = ","
@@ -92,14 +89,9 @@ class CatalogType:
 
 
 @dataclass(frozen=True)
-class NativeType:
+class NativeType(DatabaseType):
     """How the values of a Postgres type are asked for and what they become."""
 
-    arrow: pa.DataType
-    fidelity: Fidelity
-    expression: str = "{0}"
-    """What to select: ``{0}`` stands for the quoted column."""
-    is_json: bool = False
     element: NativeType | None = None
     """Of an array that becomes a list."""
     is_hex: bool = False
@@ -200,20 +192,12 @@ def as_bytes(native: NativeType) -> NativeType:
     return NativeType(pa.binary(), native.fidelity, "pg_catalog.decode(({0})::text, 'hex')")
 
 
-def described(name: str, native: NativeType, source_type: str, *, nullable: bool) -> pa.Field[Any]:
-    """Give a column as a field; its metadata tells the type it had and how well that comes over."""
-    metadata = {"dativo.source_type": source_type, "dativo.fidelity": native.fidelity}
-    if native.is_json:
-        metadata["dativo.logical_type"] = "json"
-    return pa.field(name, native.arrow, nullable=nullable, metadata=metadata)
-
-
 def _array(array: CatalogType, element: NativeType, dimensions: int) -> NativeType:
     if dimensions > 1 or element.fidelity == "json" or element.element is not None:
         return _JSON_ARRAY
     if array.delimiter != _LIST_DELIMITER:
         return _TEXT
-    if element.expression != "{0}":  # money
+    if not element.is_plain:  # money
         return NativeType(
             pa.list_(element.arrow),
             element.fidelity,

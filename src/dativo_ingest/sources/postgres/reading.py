@@ -13,12 +13,11 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 
-from dativo_ingest.databases.read_ahead import Limit, ReadAhead
-from dativo_ingest.databases.side_by_side import SideBySide
-from dativo_ingest.databases.stopwatch import Stopwatch
+from dativo_ingest.databases.reading import rows_of_image
+from dativo_ingest.databases.side_by_side import SideBySide, StoppedError
 from dativo_ingest.postgres.sessions import Session, let_go
 from dativo_ingest.sources.postgres.copy_rows import ReadColumn, RowParser
-from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, StoppedError, copied
+from dativo_ingest.sources.postgres.copy_stream import BLOCK_BYTES, copied
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.ranges import Ranges, ranges_of
@@ -39,7 +38,6 @@ _GRACE_S = 2.0
 _LOOK_EVERY_S = 0.25
 _LEAST_BLOCK_BYTES = 2**18
 _LINE_FEED = ord("\n")
-_MIB = 2**20
 
 
 @dataclass
@@ -72,7 +70,6 @@ class Reading:
     _held: threading.Lock = field(default_factory=threading.Lock)
     """Held while a session is closed or cut off."""
     _idle: list[Session] = field(default_factory=list)
-    _target: Stopwatch = field(default_factory=Stopwatch)
 
     def rows(self) -> Generator[Rows, None, None]:
         """Give the rows.
@@ -81,24 +78,9 @@ class Reading:
             DativoError: The server or the connection failed, or the image got too old.
             StoppedError: `cancel` was called.
         """
-        options = self.options
-        ahead = ReadAhead(
-            self._batches(),
-            stop=self._stop,
-            after_s=options.spill_after_s if options.spill_mb else None,
-            disk_bytes=options.spill_mb * _MIB,
-            limit=Limit(options.max_snapshot_age_s, self._sever, self._too_old) if options.max_snapshot_age_s else None,
+        self.warnings += yield from rows_of_image(
+            self._batches(), self.selection.title, self.options, stop=self._stop, sever=self._sever
         )
-        with closing(ahead.items()) as batches:
-            for batch in batches:
-                with self._target.running():
-                    yield Rows(batch, source=self.selection.title, source_bytes=0)
-        self.warnings += ahead.warnings
-        if ahead.stored_bytes:
-            self.warnings.append(
-                f"the target was slower than {self.selection.title}: {ahead.stored_bytes / _MIB:,.0f} MiB waited on"
-                " local disk, so that the image that was read did not have to be kept"
-            )
 
     def cancel(self) -> None:
         """End what the sessions do; may be called from another thread."""
@@ -118,20 +100,6 @@ class Reading:
             else:
                 yield from self._read(session, ranges.conditions[0])
 
-    def _too_old(self) -> TimeoutError:
-        waited_s, max_s = self._target.total_s, self.options.max_snapshot_age_s
-        return TimeoutError(
-            f"{self.selection.title}: the image of the database that is read is {max_s:,.0f} s old and was let go of;"
-            f" {waited_s:,.0f} s of them went by waiting for the target",
-            details={"max_snapshot_age_s": max_s, "waited_for_target_s": round(waited_s, 1)},
-            hint="raise source.options.max_snapshot_age_s where the server can bear old row versions for so long;"
-            + (
-                " a larger spill_mb lets rows wait on local disk instead"
-                if waited_s > max_s / 2
-                else " limits.parallelism reads faster"
-            ),
-        )
-
     def _side_by_side(self, snapshot: str, ranges: Ranges) -> Iterator[pa.RecordBatch]:
         readers = min(self.parallelism, len(ranges.conditions))
         work = SideBySide(
@@ -141,13 +109,8 @@ class Reading:
             waiting=readers + 1,
         )
         try:
-            yield from work.items()
-            if self._stop.is_set():
-                raise StoppedError
+            yield from work.all_items(self.cancel)
         finally:
-            if not work.join(_GRACE_S):
-                self.cancel()
-                work.join(_GRACE_S)
             for session in self._idle:
                 self._let_go(session)
 

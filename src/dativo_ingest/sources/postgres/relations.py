@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import psycopg
-import pyarrow as pa
 
+from dativo_ingest.databases.relations import DatabaseColumn, DatabaseRelation
 from dativo_ingest.postgres.sessions import Session, ask, begin, run
 from dativo_ingest.sources.postgres.native_types import (
-    Fidelity,
     NativeType,
     catalog_types,
-    described,
     money_decimals,
     native_type,
 )
@@ -113,58 +111,15 @@ ORDER BY i.indrelid, i.indexrelid
 """
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column that the user may read."""
-
-    name: str
-    source_type: str
-    """As Postgres writes it: ``numeric(10,2)``."""
-    native: NativeType
-    nullable: bool
-    counts_up: bool = False
-    """Whether it takes its values from a sequence of its own."""
-    is_uuid7: bool = False
-    """Whether its default makes uuids of version 7, which rise with time."""
-    description: str | None = None
-
-    @property
-    def arrow(self) -> pa.DataType:
-        """Give the type that keeps its values."""
-        return self.native.arrow
-
-    @property
-    def tells_changes(self) -> bool:
-        """Say no: Postgres sets no column at each change, but by a trigger."""
-        return False
-
-    @property
-    def field(self) -> pa.Field[Any]:
-        """Give the column as Arrow has it, with what it was in its metadata."""
-        made = described(self.name, self.native, self.source_type, nullable=self.nullable)
-        if not self.description:
-            return made
-        metadata: Any = {**(made.metadata or {}), b"doc": self.description.encode()}
-        return made.with_metadata(metadata)
-
-    @property
-    def fidelity(self) -> Fidelity:
-        """Say how well its values come over."""
-        return self.native.fidelity
+Column: TypeAlias = DatabaseColumn[NativeType]
 
 
-@dataclass(frozen=True)
-class Relation:
-    """Something with rows; ``missing`` says which right is missing, if one is."""
+@dataclass(frozen=True, kw_only=True)
+class Relation(DatabaseRelation[NativeType]):
+    """Something with rows; its rows are as the last ANALYZE saw them, or the statistics count them."""
 
     oid: int
-    schema: str
-    name: str
     kind: Kind
-    rows: int | None
-    """As the last ANALYZE saw them, or the statistics count them; None where nobody knows."""
-    size_bytes: int | None
-    description: str | None
     may_use_schema: bool
     may_select: bool
     is_populated: bool
@@ -172,16 +127,6 @@ class Relation:
     """Whether row-level security hides rows from the user."""
     is_visible: bool
     """Whether the name alone finds it, by ``search_path``."""
-    columns: tuple[Column, ...] = ()
-    hidden_columns: tuple[str, ...] = ()
-    """Columns that the user may not read."""
-    key: tuple[str, ...] = ()
-    """The primary key, or a unique one whose columns are never null."""
-
-    @property
-    def title(self) -> str:
-        """The stream's name."""
-        return f"{self.schema}.{self.name}"
 
     @property
     def is_readable(self) -> bool:
@@ -192,11 +137,6 @@ class Relation:
     def has_versions(self) -> bool:
         """Say whether its rows can be followed by `XMIN`."""
         return self.kind in {"table", "partitioned table"}
-
-    @property
-    def arrow_schema(self) -> pa.Schema:
-        """Give the columns as Arrow has them."""
-        return pa.schema([column.field for column in self.columns])
 
 
 @dataclass
@@ -221,7 +161,7 @@ def relations(session: Session, name: str | None = None) -> list[Relation]:
     except psycopg.errors.LockNotAvailable:
         with _reading(session):
             rows = ask(session, _RELATIONS, False, name)  # noqa: FBT003  the same
-    return [Relation(oid, schema, table, _KINDS[kind], *rest) for oid, schema, table, kind, *rest in rows]
+    return [_relation(row) for row in rows]
 
 
 def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relation]:
@@ -233,14 +173,27 @@ def with_columns(session: Session, found: Sequence[Relation]) -> Iterator[Relati
             collected[oid].keys.append((*facts, list(numbers[:key_columns])))
     for relation in found:
         parts = collected[relation.oid]
-        yield Relation(
-            **{
-                **vars(relation),
-                "columns": tuple(parts.columns.values()),
-                "hidden_columns": tuple(parts.hidden),
-                "key": _key(parts),
-            }
-        )
+        columns, hidden = tuple(parts.columns.values()), tuple(parts.hidden)
+        yield replace(relation, columns=columns, hidden_columns=hidden, key=_key(parts))
+
+
+def _relation(row: Sequence[Any]) -> Relation:
+    oid, schema, name, kind, *known, may_use, may_select, is_populated, is_filtered, is_visible = row
+    rows, size_bytes, description = known
+    return Relation(
+        oid=oid,
+        schema=schema,
+        name=name,
+        kind=_KINDS[kind],
+        rows=rows,
+        size_bytes=size_bytes,
+        description=description,
+        may_use_schema=may_use,
+        may_select=may_select,
+        is_populated=is_populated,
+        is_filtered=is_filtered,
+        is_visible=is_visible,
+    )
 
 
 @contextmanager
@@ -263,7 +216,15 @@ def _collect_columns(session: Session, collected: dict[int, _Parts]) -> None:
             parts.hidden.append(name)
             continue
         native = native_type(type_oid, modifier, types, dimensions=dimensions, cents=cents)
-        parts.columns[number] = Column(name, source_type, native, not is_required, counts_up, is_uuid7, description)
+        parts.columns[number] = Column(
+            name,
+            source_type,
+            native,
+            not is_required,
+            counts_up=counts_up,
+            is_uuid7=is_uuid7,
+            description=description,
+        )
 
 
 def _key(parts: _Parts) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Octets: TypeAlias = NDArray[np.uint8]
 Positions: TypeAlias = NDArray[np.int64]
 pc: Any = pyarrow.compute
+lists_of: Any = pa.ListArray.from_arrays
 buffer_of: Any = pa.py_buffer
 
 

@@ -1,0 +1,48 @@
+"""The example plugins pass their suites, as those who copy them will run these."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from c_programs import built
+from click.testing import CliRunner
+
+from dativo_ingest.cli.program import dativo
+
+
+def checked(path: Path, *options: str) -> dict[str, str]:
+    """Run the suite of a plugin; give what became of each check."""
+    done = CliRunner().invoke(dativo, ["plugin", "test", str(path), "--json", *options])
+
+    assert done.exit_code == 0, done.output
+    return {each["check"]: each["outcome"] for each in json.loads(done.stdout)["checks"]}
+
+
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start pytest without the plugins of our own tests, which take their time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+def test_the_reader_of_an_api_keeps_what_readers_promise(examples: Path) -> None:
+    outcomes = checked(examples / "plugins" / "json_api_reader.py", "--in-process")
+
+    assert [check for check, outcome in outcomes.items() if outcome == "gap"] == ["old_states"]
+    assert len(outcomes) == 15
+
+
+def test_the_writer_of_files_keeps_what_writers_promise(examples: Path) -> None:
+    outcomes = checked(examples / "plugins" / "json_file_writer.py", "--in-process")
+
+    assert {outcomes[check] for check in ("crash[commit]", "crash_in_commit[after]", "idempotent_commit")} == {"passed"}
+    assert len(outcomes) == 39
+
+
+def test_the_reader_in_c_keeps_what_readers_promise(examples: Path, tmp_path: Path) -> None:
+    folder = built(examples / "plugins" / "c_reader", tmp_path)
+
+    outcomes = checked(folder)
+
+    assert {outcomes[check] for check in ("resume", "cancel", "memory", "schema")} == {"passed"}
