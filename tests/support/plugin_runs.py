@@ -118,6 +118,7 @@ class Scene:
             "log": str(log),
             "tmp": str(self.folder / "tmp"),
             "together": 1,
+            "small": True,
         }
         answer = self.zygote.be(order)
         errors = Path(f"{log}.err").read_text()
