@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +14,12 @@ import pyarrow as pa
 import pytest
 from c_programs import built
 from pages import ROOT
+from workshop import DATIVO
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.launch import RunSpec
 from dativo_ingest.sandbox.manifest import load_manifest
+from dativo_ingest.targets.parquet import read_dataset
 from dativo_plugin_sdk.errors import DataNotFoundError, DativoError, InvalidConfigError, PluginExecutionError
 from dativo_plugin_sdk.protocol import messages
 from dativo_plugin_sdk.rejects import REJECTED_SCHEMA
@@ -271,3 +276,32 @@ def test_it_ends_when_asked_to_and_when_the_engine_is_gone(start: Callable[[], A
     assert asked.process.session.wait(5) is not None
     assert asked.process.session.wait(5).exit_code == 0
     assert other.process.session.wait(5).exit_code == 0
+
+
+def run_job(folder: Path) -> dict[str, Any]:
+    """Run the example's job and give its report."""
+    command = [*DATIVO, "run", "--config", str(folder / "job.yaml"), "--report", "-", "--progress", "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_job_reads_with_it_and_goes_on_where_it_stopped(program: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(program.parent, tmp_path / "c_reader"))
+
+    first = run_job(folder)
+    with (folder / "data" / "south.readings").open("a", encoding="utf-8") as out:
+        out.write("3;Bari;15.5;2026-01-02T03:06:00Z\n4;Bari;warm;\n")
+    second = run_job(folder)
+
+    plugin = first["plugins"][0]
+    assert [stream["rows"]["written"] for stream in first["streams"]] == [4, 2]
+    assert (plugin["name"], plugin["language"], plugin["sdk"], plugin["outcome"]) == ("c_reader", "c", None, "ok")
+    assert [stream["status"] for stream in second["streams"]] == ["no_data", "succeeded"]
+    assert second["streams"][1]["rows"]["quarantined"] == 1
+    rows = read_dataset(folder / "warehouse" / "south").to_table().to_pylist()
+    assert sorted((row["id"], row["station"], row["value"]) for row in rows) == [
+        (1, "Roma", 12.75),
+        (2, "Napoli", 14.0),
+        (3, "Bari", 15.5),
+    ]

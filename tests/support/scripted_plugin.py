@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
 
 from dativo_ingest.plugin_process import conversation
-from dativo_ingest.plugin_process.conversation import Conversation
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.remote_reader import RemoteReader
+from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.sandbox.launch import Exit, RunSpec, Usage
 from dativo_ingest.sandbox.output import Output
+from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.errors import PluginError
-from dativo_plugin_sdk.protocol import messages, writer_messages
+from dativo_plugin_sdk.protocol import messages
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowSender, Flags
 from dativo_plugin_sdk.protocol.frames import encode
 from dativo_plugin_sdk.protocol.sockets import widen
@@ -29,6 +34,8 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 _PIECE_BYTES = 2**15
 BATCH = pa.record_batch({"id": pa.array([1, None, 3], pa.int64()), "name": ["a", None, "ü"], "list": [[1], [], None]})
 STREAM = StreamSpec("orders")
+SHOP = FoundPlugin("reader", "shop", None, None, None, ("none",), Path(sys.executable), None, "1.0", None, 1, 1, "0")
+HOSTED = Hosted.alone("source", SHOP)
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Script:
 
 
 def whole_script() -> Script:
-    """Give what a reader says that does all that `read_all` asks for."""
+    """Give what a reader says that does all that `read_all` asks for, in one process."""
     sink = io.BytesIO()
     sender = ArrowSender(sink)
     for batch, flags in (
@@ -151,47 +158,29 @@ def _told(said: Sequence[bytes], kind: socket.SocketKind) -> tuple[socket.socket
 
 
 @contextmanager
-def conversation_with(control: Sequence[bytes], data: bytes) -> Iterator[Conversation]:
-    """Give a conversation with a plugin that says this, and nothing more."""
-    with patch.object(conversation, "Session", lambda spec: ScriptedSession(spec, control, data)):
-        process = Conversation(RunSpec("shop", ("none",)))
-    try:
-        yield process
-    finally:
-        process.close()
+def reader_of(control: Sequence[bytes], data: bytes) -> Iterator[tuple[RemoteReader, list[ScriptedSession]]]:
+    """Give a reader whose every process says this, and nothing more; and these processes, as there come to be some."""
+    sessions: list[ScriptedSession] = []
 
+    def start(spec: RunSpec) -> ScriptedSession:
+        sessions.append(ScriptedSession(spec, control, data))
+        return sessions[-1]
 
-def read_all(process: Conversation) -> list[Any]:
-    """Ask for all that a reader can be asked for; give what came."""
-    process.greet()
-    found: list[Any] = []
-
-    def ask(method: str, as_value: Any, **params: Any) -> None:
-        answer = process.ask(method, params)
+    with patch.object(conversation, "Session", start):
+        reader = RemoteReader(SourceConfig(type="shop"), Starter(SHOP, SourceConfig(type="shop"), HOSTED))
         try:
-            found.append(as_value(answer))
-        except PluginError as error:
-            process.refuse(error)
+            yield reader, sessions
+        finally:
+            reader.close()
 
-    stream = messages.stream_to_json(STREAM)
-    ask("spec", messages.spec_from_json, kind="reader", plugin=None)
-    ask("configure", lambda value: value, config={})
-    ask("check", writer_messages.steps_from_json)
-    ask("check_step", messages.connection_test_from_json, step=0)
-    ask("discover", messages.discovery_from_json, pattern=None)
-    ask("streams", messages.streams_from_json)
-    ask("prepare", lambda value: value, streams=[stream])
-    ask("schema", messages.schema_from_json, stream=stream)
-    ask("source_schema", messages.schema_from_json, stream=stream)
-    ask("partitions", messages.partitions_from_json, stream=stream, state=None)
-    ask("warnings", lambda value: messages.texts_from_json(value, "warnings"), stream=stream)
-    ask("fingerprint", lambda value: messages.optional_text_from_json(value, "a fingerprint"), stream=stream)
-    asked = {"stream": stream, "partition": messages.partition_to_json(Partition("orders")), "state": None}
-    for event in process.converse("read", asked):
-        try:
-            found.append(messages.message_of(event, process.receive))
-        except PluginError as error:
-            process.refuse(error)
-    ask("acknowledge", lambda value: value, stream=stream, state={})
-    process.stop()
+
+def read_all(reader: RemoteReader) -> list[Any]:
+    """Ask for all that a reader can be asked for, and give what came."""
+    found: list[Any] = [check.run() for check in reader.check([STREAM])[:1]]
+    found += [reader.discover(), reader.streams()]
+    reader.prepare([STREAM])
+    found += [reader.schema(STREAM), reader.source_schema(STREAM), reader.partitions(STREAM, None)]
+    found += [reader.warnings(STREAM), reader.fingerprint(STREAM)]
+    found += reader.read(STREAM, Partition("orders"), None)
+    reader.acknowledge(STREAM, {"after": 7})
     return found

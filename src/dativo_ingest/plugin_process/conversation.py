@@ -490,11 +490,12 @@ class Conversation:
             return breach(f"it closed a connection during {what} and did not end")
         if self.hello is None:
             return self._not_started(found)
+        lines = self.session.output.last_lines
         return PluginExecutionError(
             f"the process of the plugin {plugin} {_how(found)} during {what}",
             error_code=PLUGIN_CRASHED,
             details={"exit_code": found.exit_code, "signal": found.signal},
-            hint="the last lines that it printed and logged are in details.log",
+            hint="the lines above are the last that it printed and logged: details.log" if lines else None,
         )
 
     def _not_started(self, found: Exit) -> PluginError:
