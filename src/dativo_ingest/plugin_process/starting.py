@@ -68,6 +68,8 @@ class Starter:
     hosted: Hosted
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
+    configured: object = None
+    """What the process started last said of itself, once it was configured."""
     _begun: Conversation | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -154,7 +156,7 @@ class Starter:
         self._check(spec, hello.sdk)
         self.spec = self.spec or spec
         config = {"config": config_to_json(self.config), "config_version": self.hosted.config_version}
-        process.ask("configure", config, within="start")
+        self.configured = process.ask("configure", config, within="start")
 
     def _check(self, spec: PluginSpec, sdk: str | None) -> None:
         """Refuse what does not fit, now that the class is imported and nothing of it has run."""
