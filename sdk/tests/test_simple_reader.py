@@ -311,7 +311,9 @@ def test_an_exception_of_the_plugin_names_class_and_method() -> None:
     with pytest.raises(PluginExecutionError, match=r"^Failing\.extract failed: KeyError: 'id'$") as caught:
         read_all(reader_of(raising(KeyError("id"))))
 
-    assert caught.value.details == {"original_error": "KeyError", "original_message": "'id'"}
+    assert caught.value.details["original_error"] == "KeyError"
+    assert caught.value.details["original_message"] == "'id'"
+    assert caught.value.details["at"][0].endswith(" in extract")
     assert isinstance(caught.value.__cause__, KeyError)
 
 

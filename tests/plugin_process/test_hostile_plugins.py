@@ -120,7 +120,7 @@ def test_a_process_that_hangs_is_ended_at_the_deadline_of_its_stage(
         pytest.param("read", "unknown_event", "none of reading", id="an unknown event"),
         pytest.param("read", "unknown_message", "a type that is not known", id="an unknown message"),
         pytest.param("discover", "wrong_value", "what was discovered", id="a value of another shape"),
-        pytest.param("spec", "wrong_value", "what a plugin says it is", id="a spec of another shape"),
+        pytest.param("spec", "wrong_value", "what a plugin is", id="a spec of another shape"),
         pytest.param("partitions", "wrong_value", "a partition", id="a partition of another shape"),
         pytest.param("read", "close_control", "closed a connection during read", id="closes the control socket"),
         pytest.param("read", "close_data", "closed a connection during read", id="closes the data socket"),

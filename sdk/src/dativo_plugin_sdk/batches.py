@@ -181,7 +181,7 @@ def _no_table(value: object, error: Exception) -> PluginExecutionError:
 
 
 def _not_taken(value: object) -> PluginExecutionError:
-    hint = "yield the rows of one page or file together, as a list" if isinstance(value, dict) else None
+    hint = "yield the rows of one page or file together, as a list: yield rows" if isinstance(value, dict) else None
     return PluginExecutionError(f"a batch is {_type_name(value)}, expected {TAKEN}", hint=hint)
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dativo_plugin_sdk.errors import PluginLoadError
+from dativo_plugin_sdk.plugin_faults import places, way_out
 
 
 def class_from_path(plugin_path: str, *bases: type, keeps_folder: bool = False) -> type[Any]:
@@ -68,7 +69,8 @@ def plugin_class(holder: object, class_name: str, *bases: type, where: str) -> t
             if inspect.isclass(value) and issubclass(value, bases) and value.__module__ == holder.__name__  # type: ignore[attr-defined]  # a module
         )
         there_is = f"; it has {', '.join(classes)}" if classes else ""
-        raise PluginLoadError(f"{where} has no class {class_name}{there_is}", details=details)
+        hint = "let the job name the plugin's class behind the colon" if classes else None
+        raise PluginLoadError(f"{where} has no class {class_name}{there_is}", details=details, hint=hint)
     if not inspect.isclass(found) or not issubclass(found, bases):
         names = [base.__name__ for base in bases]
         raise PluginLoadError(
@@ -106,7 +108,7 @@ def _module_of_file(path: Path, *, keeps_folder: bool) -> ModuleType:
 
 
 def _failed(what: str, error: BaseException, file: str) -> PluginLoadError:
-    return PluginLoadError(
-        f"{what} failed: {type(error).__name__}: {error}",
-        details={"file": file, "original_error": type(error).__name__, "original_message": str(error)},
-    )
+    details: dict[str, Any] = {"file": file, "original_error": type(error).__name__, "original_message": str(error)}
+    if at := places(error):
+        details["at"] = at
+    return PluginLoadError(f"{what} failed: {type(error).__name__}: {error}", details=details, hint=way_out(error))

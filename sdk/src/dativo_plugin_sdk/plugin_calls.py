@@ -13,6 +13,7 @@ from dativo_plugin_sdk.errors import (
     TimeoutError as DativoTimeoutError,
     wrap_exception,
 )
+from dativo_plugin_sdk.plugin_faults import places, way_out
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -42,13 +43,23 @@ def call_plugin(
         raise
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises, it is the plugin that failed
         text = f"{where} failed: {type(error).__name__}: {error}"
-        raise wrap_exception(error, _error_class(error), text) from error
+        raise failed(error, _error_class(error), text) from error
 
 
-def broke(where: str, returned: object, expected: str) -> PluginExecutionError:
+def failed(error: BaseException, error_class: type[DativoError], message: str) -> DativoError:
+    """Make the error for what foreign code raised: where in that code it was, and the way out if one is known."""
+    wrapped = wrap_exception(error, error_class, message)
+    if at := places(error):
+        wrapped.details["at"] = at
+    wrapped.hint = wrapped.hint or way_out(error)
+    return wrapped
+
+
+def broke(where: str, returned: object, expected: str, *, hint: str | None = None) -> PluginExecutionError:
     """Make the error for a plugin that gave back something else than its interface says."""
     given = "None" if returned is None else f"{type(returned).__module__}.{type(returned).__qualname__}"
-    return PluginExecutionError(f"{where} returned {given}, expected {expected}".replace("builtins.", ""))
+    text = f"{where} returned {given}, expected {expected}".replace("builtins.", "")
+    return PluginExecutionError(text, hint=hint)
 
 
 def _error_class(error: BaseException) -> type[DativoError]:

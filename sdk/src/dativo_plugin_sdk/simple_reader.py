@@ -128,7 +128,10 @@ class SimpleReader(StreamReader):
 
     def _check_connection(self) -> ConnectionTestResult:
         where = f"{self._plugin.__name__}.check_connection"
-        return call_plugin(where, self._instance(self.config).check_connection)
+        result = call_plugin(where, self._instance(self.config).check_connection)
+        if not isinstance(result, ConnectionTestResult):
+            raise broke(where, result, "a ConnectionTestResult")
+        return result
 
     def _check_streams(self, names: Sequence[str]) -> ConnectionTestResult:
         discovered = self.discover()
@@ -199,7 +202,9 @@ class _Extraction:
     def _started(self) -> Iterator[Any]:
         batches = call_plugin(self._where, _extract, self._reader, self.manager)
         if isinstance(batches, str | bytes | Mapping) or not isinstance(batches, Iterable):
-            raise broke(self._where, batches, "an iterator of batches")
+            raise broke(
+                self._where, batches, "an iterator of batches", hint="yield the rows, a page at a time, as lists"
+            )
         return iter(batches)
 
 

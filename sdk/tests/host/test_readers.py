@@ -162,7 +162,7 @@ def test_a_check_runs_step_by_step(converse: Converse, plugin: WritePlugin) -> N
         ConnectionTestResult(True, "reached h"),
         ConnectionTestResult(False, "1", "X", {"at": "<class 'object'>"}),
         "Shop.check failed: ZeroDivisionError: division by zero",
-        "Shop.check returned bool, expected a ConnectionTestResult",
+        "Shop.check, step odd returned bool, expected a ConnectionTestResult",
         "Shop has 4 steps of a check, none is number 4",
     ]
 

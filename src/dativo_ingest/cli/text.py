@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 COLUMNS_SHOWN = 5
 """How many columns of an object discover shows unless it is verbose."""
 
-_FOR_MACHINES = frozenset({"traceback", "problems"})
+_FOR_MACHINES = frozenset({"traceback", "problems", "original_error", "original_message"})
 """Details that only JSON shows."""
+
+_LINES = {"at": "at", "log": "|"}
+"""Details of several lines, and what stands before each: where a plugin failed, and what it printed last."""
 
 _WAY_IN = {"dns", "tcp", "tls", "authentication", "database"}
 """The steps from a server's name to a session."""
@@ -48,7 +51,8 @@ def _end_lines(steps: Sequence[Mapping[str, Any]], *, verbose: bool) -> Iterator
     looked = [step for step in steps if step["status"] in {"ok", "warn"} and step["step"] != "configuration"]
     if failed is not None:
         error = failed.get("error") or {}
-        yield f"✗ Connection failed: {error.get('message') or failed['message']}"
+        what = "Plugin" if str(error.get("error_code")).startswith("PLUGIN_") else "Connection"
+        yield f"✗ {what} failed: {error.get('message') or failed['message']}"
         yield from _error_facts({"details": failed.get("details"), **error})
     elif missing is not None:
         yield f"⚠ {missing['message']}"
@@ -220,8 +224,14 @@ def _compared_keys(stream: Mapping[str, Any]) -> Iterator[str]:
 
 def _error_facts(error: Mapping[str, Any]) -> Iterator[str]:
     message = str(error.get("message"))
-    details = error.get("details") or {}
-    yield from _details({key: value for key, value in details.items() if str(value) not in message})
+    details = dict(error.get("details") or {})
+    for key, before in _LINES.items():
+        lines = details.get(key)
+        if isinstance(lines, list):
+            del details[key]
+            yield from (f"  {before} {line}" for line in lines)
+    known = {key: value for key, value in details.items() if value not in (None, [])}
+    yield from _details({key: value for key, value in known.items() if str(value) not in message})
     if error.get("error_code"):
         yield f"  Error code: {error['error_code']}"
     if error.get("retry_after_s") is not None:

@@ -114,17 +114,30 @@ class FollowedCursor(ABC, Generic[SessionT, SelectionT, OptionsT]):
     def highest(self, conditions: Sequence[str]) -> str | None:
         """Find the highest value of rows that meet conditions, as the state has it."""
 
-    @abstractmethod
     def beyond(self, cursor: Any) -> str:
         """Ask for rows beyond a value."""
+        return f"{self._quoted} > {self._literal(cursor)}"
 
-    @abstractmethod
     def up_to(self, cursor: Any) -> str:
         """Ask for rows up to a value, and of it."""
+        return f"{self._quoted} <= {self._literal(cursor)}"
 
-    @abstractmethod
     def before(self, moment: datetime) -> str:
         """Ask for rows from before a moment; those of later moments have that value or a higher one."""
+        return f"{self._quoted} < {self._written(moment)}"
+
+    @property
+    @abstractmethod
+    def _quoted(self) -> str:
+        """Give the column as SQL names it."""
+
+    @abstractmethod
+    def _literal(self, cursor: Any) -> str:
+        """Write a value, as the state has it, in SQL."""
+
+    @abstractmethod
+    def _written(self, at: datetime) -> str:
+        """Write the lowest value of a moment in SQL."""
 
     @abstractmethod
     def from_earlier(self, cursor: Any, lookback: timedelta | int) -> str:

@@ -6,13 +6,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
 from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.databases.failures import DatabaseFailures
 from dativo_ingest.databases.following import FollowedCursor, Following, SelectionT, SessionT
+from dativo_ingest.databases.relations import DatabaseRelation
 from dativo_ingest.databases.selection import RelationT
 from dativo_ingest.databases.settling import Waiting
 from dativo_plugin_sdk import (
@@ -26,6 +27,22 @@ from dativo_plugin_sdk import (
     StreamSpec,
     Warned,
 )
+
+SessionT_contra = TypeVar("SessionT_contra", contravariant=True)
+RelationT_co = TypeVar("RelationT_co", bound=DatabaseRelation[Any], covariant=True)
+
+
+class Discovery(Protocol[SessionT_contra, RelationT_co]):
+    """What is there to read: a module of functions that are told a session with no transaction under way."""
+
+    def discover(self, session: SessionT_contra, pattern: str | None = None) -> DiscoveryResult:
+        """List the tables and views that the user may read, as discover tells of them."""
+
+    def stream_names(self, session: SessionT_contra) -> list[str]:
+        """Name the tables and views that the user may read."""
+
+    def find_listed(self, session: SessionT_contra, names: Sequence[str]) -> Mapping[str, RelationT_co]:
+        """Find what names mean; those that mean nothing that can be read are left out."""
 
 
 class StreamOptions(Protocol):
@@ -80,9 +97,11 @@ class DatabaseStreams(ABC, Generic[SessionT, RelationT, SelectionT]):
 
     Attributes:
         failures: What the source makes of errors.
+        discovery: What there is to read.
     """
 
     failures: DatabaseFailures[Any]
+    discovery: Discovery[SessionT, RelationT]
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._written = options
@@ -96,18 +115,18 @@ class DatabaseStreams(ABC, Generic[SessionT, RelationT, SelectionT]):
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
         """List the tables and views that the user may read."""
         with self.failures.translated("discover"):
-            return self._discover(self._session(), pattern)
+            return self.discovery.discover(self._session(), pattern)
 
     def names(self) -> list[str]:
         """List the tables and views that the user may read."""
         with self.failures.translated("discover"):
-            return self._names(self._session())
+            return self.discovery.stream_names(self._session())
 
     def prepare(self, streams: Sequence[StreamSpec]) -> None:
         """Look up what the streams' names mean, by a handful of queries for all of them."""
         with self.failures.translated("discover"):
             names = [stream.name for stream in streams if "query" not in stream.options]
-            self._relations.update(self._find(self._session(), names))
+            self._relations.update(self.discovery.find_listed(self._session(), names))
 
     def schema(self, stream: StreamSpec) -> pa.Schema:
         """Give the columns that the stream selects, of the types that keep every value."""
@@ -222,18 +241,6 @@ class DatabaseStreams(ABC, Generic[SessionT, RelationT, SelectionT]):
     @abstractmethod
     def _let_go(self, session: SessionT) -> None:
         """Close the session."""
-
-    @abstractmethod
-    def _discover(self, session: SessionT, pattern: str | None) -> DiscoveryResult:
-        """List the tables and views that the user may read, as discover tells of them."""
-
-    @abstractmethod
-    def _names(self, session: SessionT) -> list[str]:
-        """Name the tables and views that the user may read."""
-
-    @abstractmethod
-    def _find(self, session: SessionT, names: Sequence[str]) -> Mapping[str, RelationT]:
-        """Find what names mean; those that mean nothing that can be read are left out."""
 
     @abstractmethod
     def _doubts(self, relation: RelationT) -> Iterable[str]:

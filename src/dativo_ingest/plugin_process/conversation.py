@@ -44,6 +44,8 @@ from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
 
+Patience: TypeAlias = Literal["none", "a while", "to the end"]
+"""How long an answer is waited for once somebody wants to stop: not at all, a few seconds, for as long as it takes."""
 Within: TypeAlias = Literal["start", "check", "discover", "idle"]
 """The deadline of a request, as a manifest names it."""
 Event: TypeAlias = dict[str, Any]
@@ -139,7 +141,7 @@ class Conversation:
         with self._watched("start", "the start"):
             if not self.session.connect(self._while_waiting):
                 self._raise_not_connected()
-            wire = self._wire = Wire(self.session.control, self.session.data, self._while_waiting, self._take_aside)
+            wire = self._wire = Wire(self.session.control, self.session.data, self._look_up, self._take_aside)
             wire.expect(max(0.0, self.session.started_s + self._seconds("start") - time.monotonic()))
             said = wire.message()
             if said.get("type") != "hello":
@@ -166,7 +168,7 @@ class Conversation:
         """Whether a request is under way."""
         return self._is_busy
 
-    def ask(
+    def ask(  # noqa: PLR0913  what there is to say of a request
         self,
         method: str,
         params: Mapping[str, Any] | None = None,
@@ -174,6 +176,7 @@ class Conversation:
         within: Within = "idle",
         batch: pa.RecordBatch | None = None,
         on_event: Callable[[Event], None] | None = None,
+        patience: Patience = "none",
     ) -> Any:
         """Ask for something, and give the answer's value.
 
@@ -183,10 +186,12 @@ class Conversation:
             within: The deadline.
             batch: What the plugin takes from the data socket before it answers.
             on_event: Given each event; without it, an event is a breach.
+            patience: How long the answer is waited for once ``while_waiting`` raises.
 
         Raises:
             DativoError: As the plugin raised it, or for what became of its process.
         """
+        self._patience, self._leaves_s = patience, None
         answers = self.converse(method, params, within=within, batch=batch)
         try:
             while True:
@@ -198,6 +203,7 @@ class Conversation:
             return done.value
         finally:
             answers.close()
+            self._patience = "none"
 
     def converse(
         self,
@@ -274,6 +280,7 @@ class Conversation:
         """
         if not self._is_over and not self._is_busy and self.hello is not None:
             try:
+                self._patience = "to the end"  # which comes soon
                 self._begin_within("shutdown", self._spec.stop_s)
                 if self.session.wait(self._spec.stop_s) is None:
                     self._warn(f"the plugin {self._spec.plugin} did not end when it was asked to, and was ended")
@@ -329,6 +336,23 @@ class Conversation:
                     raise breach(f"an event where {method} has none")
         finally:
             self._is_busy = False
+
+    _patience: Patience = "none"
+    _leaves_s: float | None = None
+    """When the patience ends, once somebody wants to stop."""
+
+    def _look_up(self) -> None:
+        """Ask whether to go on waiting."""
+        if self._patience == "to the end":
+            return
+        try:
+            self._while_waiting()
+        except BaseException:
+            now_s = time.monotonic()
+            if self._leaves_s is None and self._patience != "none":
+                self._leaves_s = now_s + self._spec.cancel_s
+            if self._leaves_s is None or now_s >= self._leaves_s:
+                raise
 
     def _expect(self, within: Within) -> None:
         """Set the deadline: only one for being idle is moved by what is heard."""
@@ -466,11 +490,12 @@ class Conversation:
             return breach(f"it closed a connection during {what} and did not end")
         if self.hello is None:
             return self._not_started(found)
+        lines = self.session.output.last_lines
         return PluginExecutionError(
             f"the process of the plugin {plugin} {_how(found)} during {what}",
             error_code=PLUGIN_CRASHED,
             details={"exit_code": found.exit_code, "signal": found.signal},
-            hint="the last lines that it printed and logged are in details.log",
+            hint="the lines above are the last that it printed and logged: details.log" if lines else None,
         )
 
     def _not_started(self, found: Exit) -> PluginError:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dativo_ingest.plugin_process.conversation import Conversation, Within
 from dativo_ingest.plugin_process.processes import Processes, Seat
-from dativo_ingest.plugin_process.starting import PluginSpec, Starter
+from dativo_ingest.plugin_process.starting import Starter
 from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.errors import PluginError
@@ -46,7 +46,7 @@ class RemoteReader(StreamReader):
     @property
     def capabilities(self) -> frozenset[Capability]:  # type: ignore[override]  # they are the plugin's
         """What the plugin says that it can do."""
-        return self._spec.capabilities
+        return frozenset(each for each in Capability if each in self._spec.capabilities)
 
     def check(self, streams: Sequence[StreamSpec]) -> Sequence[Check]:
         """List the plugin's steps; each runs in its process."""
@@ -138,7 +138,7 @@ class RemoteReader(StreamReader):
         self._processes.close()
 
     @property
-    def _spec(self) -> PluginSpec:
+    def _spec(self) -> messages.PluginSpec:
         if self._starter.spec is None:
             self._processes.spare()
         assert self._starter.spec is not None  # noqa: S101  the process has said it

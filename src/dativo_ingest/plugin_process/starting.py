@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
@@ -14,72 +13,12 @@ from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
-from dativo_plugin_sdk.capabilities import Capability
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import InvalidConfigError, PluginError, PluginVersionError
-from dativo_plugin_sdk.protocol.json_values import Shape, choice, items, maybe, text, whole
-from dativo_plugin_sdk.protocol.messages import config_to_json
+from dativo_plugin_sdk.protocol.breach import breach
+from dativo_plugin_sdk.protocol.messages import PluginSpec, config_to_json, spec_from_json
 
-Level: TypeAlias = Literal["simple", "stream"]
-
-_MOST_NAMES = 256
-_SPEC = Shape(
-    "what a plugin says it is",
-    {
-        "kind": choice("reader", "writer"),
-        "level": choice("simple", "stream"),
-        "class": text,
-        "capabilities": items(text, most=_MOST_NAMES),
-        "methods": items(text, most=_MOST_NAMES),
-    },
-    {"version": maybe(text), "requires_sdk": maybe(text), "state_version": whole, "config_version": whole},
-)
-_KNOWN_CAPABILITIES = frozenset(Capability)
 _HOST = ("-P", "-X", "faulthandler", "-m", "dativo_plugin_sdk.host")
-
-
-@dataclass(frozen=True)
-class PluginSpec:
-    """What a plugin says it is.
-
-    Attributes:
-        level: Which of the SDK's interfaces it has.
-        class_name: Its class.
-        version: Its version; None where its class says none.
-        requires_sdk: The releases of the SDK that it asks for.
-        state_version: The version of the states that it makes.
-        config_version: The version of the configuration that it takes.
-        capabilities: What it can do, of what this engine knows.
-        methods: What it has beyond the methods that every plugin has.
-        value: All that it said.
-    """
-
-    level: Level
-    class_name: str
-    version: str | None
-    requires_sdk: str | None
-    state_version: int
-    config_version: int
-    capabilities: frozenset[Capability]
-    methods: frozenset[str]
-    value: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, value: object) -> PluginSpec:
-        """Read what a process answered."""
-        said = _SPEC.of(value)
-        assert isinstance(value, Mapping)  # noqa: S101  the shape says so
-        return cls(
-            level=said["level"],
-            class_name=said["class"],
-            version=said.get("version"),
-            requires_sdk=said.get("requires_sdk"),
-            state_version=said.get("state_version", 1),
-            config_version=said.get("config_version", 1),
-            capabilities=frozenset(map(Capability, _KNOWN_CAPABILITIES & set(said["capabilities"]))),
-            methods=frozenset(said["methods"]),
-            value=value,
-        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +66,8 @@ class Starter:
     hosted: Hosted
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
+    configured: object = None
+    """What the process started last said of itself, once it was configured."""
     _begun: Conversation | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -205,13 +146,15 @@ class Starter:
         self.hosted.record.greeted(sdk=hello.sdk, protocol=hello.protocol, language=hello.language)
         answer = process.ask("spec", {"plugin": self._where(), "kind": self.plugin.kind}, within="start")
         try:
-            spec = PluginSpec.of(answer)
+            spec = spec_from_json(answer)
+            if spec.kind != self.plugin.kind:
+                raise breach(f"a {self.plugin.kind} was asked for, it is a {spec.kind}")
         except PluginError as error:
             process.refuse(error)
         self._check(spec, hello.sdk)
         self.spec = self.spec or spec
         config = {"config": config_to_json(self.config), "config_version": self.hosted.config_version}
-        process.ask("configure", config, within="start")
+        self.configured = process.ask("configure", config, within="start")
 
     def _check(self, spec: PluginSpec, sdk: str | None) -> None:
         """Refuse what does not fit, now that the class is imported and nothing of it has run."""

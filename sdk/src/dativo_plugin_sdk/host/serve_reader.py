@@ -120,7 +120,7 @@ class ReaderService:
             )
         result = self._call("check", self._checks[number].run)
         if not isinstance(result, ConnectionTestResult):
-            raise broke(f"{self._name}.check", result, "a ConnectionTestResult")
+            raise broke(f"{self._name}.check, step {self._checks[number].step}", result, "a ConnectionTestResult")
         return messages.connection_test_to_json(result)
 
     def _discover(self, params: dict[str, Any]) -> Any:

@@ -18,11 +18,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import pyarrow as pa
 
 import dativo_plugin_sdk
-from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, wrap_exception
+from dativo_plugin_sdk.errors import DativoError, PluginExecutionError
 from dativo_plugin_sdk.host.cancelling import CancelledCallError, Cancelling
 from dativo_plugin_sdk.host.logs import LogFrames
 from dativo_plugin_sdk.loading import class_from_entry_point, class_from_path
-from dativo_plugin_sdk.plugin_calls import call_plugin
+from dativo_plugin_sdk.plugin_calls import call_plugin, failed
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits
 from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR
 from dativo_plugin_sdk.protocol.error_messages import error_to_json
@@ -46,6 +46,7 @@ _SERVICES = {
     "writer": "dativo_plugin_sdk.host.serve_writer:WriterService",
 }
 _LIMITS = ("body_bytes", "metadata_bytes", "rows")
+_FROM_THE_ENGINE = Limits(2**40, 2**31, 2**40, 2**40)  # a single row may be larger than a batch
 _REMIND_S = 2.0
 
 
@@ -94,7 +95,7 @@ class Session:
         self._data_socket = data
         self._control = Control(control)
         self._sender = ArrowSender(SocketSink(data))
-        self._receiver = ArrowReceiver(partial(fill, data))
+        self._receiver = ArrowReceiver(partial(fill, data), _FROM_THE_ENGINE)
         self._gone, self._at_end = gone, at_end
         self._is_ending = False
         self._cancelling = Cancelling()
@@ -125,7 +126,7 @@ class Session:
             raise
         except BaseException as error:  # foreign code: KeyboardInterrupt, StopIteration, and classes of its own
             text = f"{where} failed: {type(error).__name__}: {error}"
-            raise wrap_exception(error, PluginExecutionError, text) from error
+            raise failed(error, PluginExecutionError, text) from error
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Tell something of the request under way.

@@ -9,6 +9,7 @@ from typing import Any
 
 from dativo_plugin_sdk import errors
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, error_from_dict
+from dativo_plugin_sdk.plugin_faults import is_foreign
 from dativo_plugin_sdk.protocol.json_values import (
     Shape,
     WrongValueError,
@@ -40,13 +41,26 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         "message": plain_text(text_of(known.message), MAX_MESSAGE),
         "details": _bounded(known.details),
         "retryable": bool(known.retryable),
-        "traceback": written("".join(traceback.format_exception(error))[-MAX_TRACEBACK:]),
+        "traceback": written(_traceback(error)[-MAX_TRACEBACK:]),
     }
     if known.hint is not None:
         document["hint"] = plain_text(text_of(known.hint), MAX_MESSAGE)
     if isinstance(known.retry_after_s, int | float) and math.isfinite(known.retry_after_s):
         document["retry_after_s"] = float(known.retry_after_s)
     return document
+
+
+def _traceback(error: BaseException) -> str:
+    """Give the traceback without the SDK's own lines, where there are others."""
+    whole = traceback.TracebackException.from_exception(error)
+    is_cut = False
+    each: traceback.TracebackException | None = whole
+    while each is not None:
+        foreign = [frame for frame in each.stack if is_foreign(frame.filename)]
+        is_cut = is_cut or bool(foreign)
+        each.stack = traceback.StackSummary.from_list(foreign)
+        each = each.__cause__ or each.__context__
+    return "".join(whole.format() if is_cut else traceback.format_exception(error))
 
 
 def _wrapped(error: BaseException) -> DativoError:

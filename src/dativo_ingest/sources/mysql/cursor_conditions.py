@@ -30,16 +30,6 @@ def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
     ]
 
 
-def beyond(column: Column, cursor: Any) -> str:
-    """Ask for rows beyond a value."""
-    return f"{quoted(column.name)} > {as_sql(cursor, column)}"
-
-
-def up_to(column: Column, cursor: Any) -> str:
-    """Ask for rows up to a value, and of it."""
-    return f"{quoted(column.name)} <= {as_sql(cursor, column)}"
-
-
 def as_sql(value: Any, column: Column) -> str:
     """Write a value of a column, as JSON has it: bytes are hexadecimal digits.
 

@@ -14,7 +14,7 @@ from dativo_ingest.databases.following import FollowedCursor, Holders, UpperBoun
 from dativo_ingest.databases.uuids import earlier, follows_time, lowest_at
 from dativo_ingest.mysql.names import quoted
 from dativo_ingest.mysql.sessions import Session, value
-from dativo_ingest.sources.mysql.cursor_conditions import as_sql, beyond, up_to
+from dativo_ingest.sources.mysql.cursor_conditions import as_sql
 from dativo_ingest.sources.mysql.open_transactions import begun, still_open
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions
 from dativo_ingest.sources.mysql.selection import Selection
@@ -64,31 +64,19 @@ class MysqlCursor(FollowedCursor[Session, Selection, MysqlSourceOptions]):
 
     def highest(self, conditions: Sequence[str]) -> str | None:
         """Find the highest value, in the order that the database has."""
-        name = quoted(self.name)
+        name = self._quoted
         shown = f"LOWER(HEX({name}))" if pa.types.is_binary(self.kind) else f"CAST({name} AS CHAR)"
         rows = self._selection.rest(*conditions, f"{name} IS NOT NULL")
         found = value(self._session, f"SELECT {shown} {rows} ORDER BY {name} DESC LIMIT 1")
         return None if found is None else str(found)
 
-    def beyond(self, cursor: Any) -> str:
-        """Ask for rows beyond a value."""
-        return beyond(self._column, cursor)
-
-    def up_to(self, cursor: Any) -> str:
-        """Ask for rows up to a value, and of it."""
-        return up_to(self._column, cursor)
-
-    def before(self, moment: datetime) -> str:
-        """Ask for rows from before a moment."""
-        return f"{quoted(self.name)} < {self._written(moment)}"
-
     def from_earlier(self, cursor: Any, lookback: timedelta | int) -> str:
         """Ask for rows from so much before a value on."""
-        column, name = self._column, quoted(self.name)
+        column, name = self._column, self._quoted
         if isinstance(lookback, int) and (pa.types.is_integer(self.kind) or pa.types.is_decimal(self.kind)):
             return f"{name} >= {Decimal(str(cursor)) - lookback:f}"
         if isinstance(lookback, timedelta) and self.is_time:
-            back = f"{as_sql(cursor, column)} - INTERVAL {lookback.total_seconds()} SECOND"
+            back = f"{self._literal(cursor)} - INTERVAL {lookback.total_seconds()} SECOND"
             return f"{name} >= {f'DATE({back})' if pa.types.is_date(self.kind) else back}"
         if (
             isinstance(lookback, timedelta)
@@ -105,7 +93,7 @@ class MysqlCursor(FollowedCursor[Session, Selection, MysqlSourceOptions]):
         """Tell of a clock that was set back."""
         if self.is_time and cursor is not None:
             now = self._written(server_time(self._session))
-            if value(self._session, f"SELECT {as_sql(cursor, self._column)} > {now}"):
+            if value(self._session, f"SELECT {self._literal(cursor)} > {now}"):
                 yield (
                     f"the server's clock is before {cursor}, which was read already: it was set back, and rows that are"
                     " written until it gets there are missed; lookback reads them"
@@ -113,9 +101,16 @@ class MysqlCursor(FollowedCursor[Session, Selection, MysqlSourceOptions]):
 
     def unread(self) -> Iterator[str]:
         """Tell of rows that are never read."""
-        absent = f"{quoted(self.name)} IS NULL"
+        absent = f"{self._quoted} IS NULL"
         if self._column.nullable and value(self._session, f"SELECT EXISTS (SELECT 1 {self._selection.rest(absent)})"):
             yield f"rows whose {self.name} is null are not read: nobody can say whether they are new"
+
+    @property
+    def _quoted(self) -> str:
+        return quoted(self.name)
+
+    def _literal(self, cursor: Any) -> str:
+        return as_sql(cursor, self._column)
 
     def _written(self, at: datetime) -> str:
         if not self.is_time:

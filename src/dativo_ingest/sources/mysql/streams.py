@@ -8,15 +8,15 @@ from typing import Any
 from dativo_ingest.databases.streams import DatabaseStreams
 from dativo_ingest.mysql.connection import Parameters
 from dativo_ingest.mysql.sessions import Session, ask, let_go, set_variables, value
+from dativo_ingest.sources.mysql import discovery
 from dativo_ingest.sources.mysql.cursor_conditions import range_conditions
-from dativo_ingest.sources.mysql.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.mysql.failures import FAILURES
 from dativo_ingest.sources.mysql.followed import MysqlCursor
 from dativo_ingest.sources.mysql.options import MysqlSourceOptions, options_of
 from dativo_ingest.sources.mysql.reading import Reading, limits, open_session
 from dativo_ingest.sources.mysql.relations import Relation
 from dativo_ingest.sources.mysql.selection import Selection, selection_of
-from dativo_plugin_sdk import DiscoveryResult, StreamSpec
+from dativo_plugin_sdk import StreamSpec
 from dativo_plugin_sdk.fingerprints import fingerprint
 
 _IDENTIFIERS = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid')"
@@ -31,6 +31,7 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
     """
 
     failures = FAILURES
+    discovery = discovery
 
     def __init__(self, parameters: Parameters, options: Mapping[str, Any]) -> None:
         super().__init__(options)
@@ -45,17 +46,8 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
     def _let_go(self, session: Session) -> None:
         let_go(session)
 
-    def _discover(self, session: Session, pattern: str | None) -> DiscoveryResult:
-        return discover(session, pattern)
-
-    def _names(self, session: Session) -> list[str]:
-        return stream_names(session)
-
-    def _find(self, session: Session, names: Sequence[str]) -> Mapping[str, Relation]:
-        return find_listed(session, names)
-
     def _doubts(self, relation: Relation) -> Iterable[str]:
-        return doubts(relation)
+        return discovery.doubts(relation)
 
     def _identify(self, session: Session) -> str:
         with FAILURES.translated(self._parameters.place):

@@ -32,16 +32,6 @@ def range_conditions(stream: StreamSpec, column: Column) -> list[str]:
     ]
 
 
-def beyond(column: Column, cursor: Any) -> str:
-    """Ask for rows beyond a value."""
-    return f"{quoted(column.name)} > {literal(cursor, column.source_type)}"
-
-
-def up_to(column: Column, cursor: Any) -> str:
-    """Ask for rows up to a value, and of it."""
-    return f"{quoted(column.name)} <= {literal(cursor, column.source_type)}"
-
-
 def going_back(stream: str, column: Column, cursor: Any, lookback: timedelta | int) -> str:
     """Ask for rows from so much before a value on.
 

@@ -10,7 +10,7 @@ from dativo_ingest.databases.following import FollowedCursor, Holders, UpperBoun
 from dativo_ingest.databases.uuids import follows_time, lowest_at
 from dativo_ingest.postgres.names import quoted
 from dativo_ingest.postgres.sessions import Session, value
-from dativo_ingest.sources.postgres.cursor_conditions import below_infinity, beyond, going_back, up_to
+from dativo_ingest.sources.postgres.cursor_conditions import below_infinity, going_back
 from dativo_ingest.sources.postgres.open_transactions import begun, drawers, parts_of, prepared, still_open
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions
 from dativo_ingest.sources.postgres.selection import Selection, literal
@@ -66,22 +66,10 @@ class PostgresCursor(FollowedCursor[Session, Selection, PostgresSourceOptions]):
 
     def highest(self, conditions: Sequence[str]) -> str | None:
         """Find the highest value, in the order that the database has."""
-        name = quoted(self.name)
+        name = self._quoted
         rows = f"SELECT {name} {self._selection.rest(*conditions, f'{name} IS NOT NULL')} ORDER BY {name} DESC LIMIT 1"
         found = value(self._session, f"SELECT {name}::text FROM ({rows}) AS highest")  # noqa: S608  quoted
         return None if found is None else str(found)
-
-    def beyond(self, cursor: Any) -> str:
-        """Ask for rows beyond a value."""
-        return beyond(self._column, cursor)
-
-    def up_to(self, cursor: Any) -> str:
-        """Ask for rows up to a value, and of it."""
-        return up_to(self._column, cursor)
-
-    def before(self, moment: datetime) -> str:
-        """Ask for rows from before a moment."""
-        return f"{quoted(self.name)} < {self._written(moment)}"
 
     def from_earlier(self, cursor: Any, lookback: timedelta | int) -> str:
         """Ask for rows from so much before a value on."""
@@ -105,7 +93,7 @@ class PostgresCursor(FollowedCursor[Session, Selection, PostgresSourceOptions]):
 
     def unread(self) -> Iterator[str]:
         """Tell of rows that are never read."""
-        name = quoted(self.name)
+        name = self._quoted
         absent = [f"{name} IS NULL"] if self._column.nullable else []
         absent += [f"NOT {condition}" for condition in self.conditions]
         absent += [f"{name} = 'infinity'"] if self.is_time else []
@@ -114,11 +102,18 @@ class PostgresCursor(FollowedCursor[Session, Selection, PostgresSourceOptions]):
 
     def _clock_set_back(self, cursor: Any) -> Iterator[str]:
         now = self._written(value(self._session, _NOW))
-        if value(self._session, f"SELECT {literal(cursor, self._column.source_type)} > {now}"):
+        if value(self._session, f"SELECT {self._literal(cursor)} > {now}"):
             yield (
                 f"the server's clock is before {cursor}, which was read already: it was set back, and rows that are"
                 " written until it gets there are missed; lookback reads them"
             )
+
+    @property
+    def _quoted(self) -> str:
+        return quoted(self.name)
+
+    def _literal(self, cursor: Any) -> str:
+        return literal(cursor, self._column.source_type)
 
     def _written(self, at: datetime) -> str:
         if self.is_time:

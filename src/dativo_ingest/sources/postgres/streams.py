@@ -11,8 +11,8 @@ from dativo_ingest.databases.cursor_state import CursorState
 from dativo_ingest.databases.streams import DatabaseStreams, News
 from dativo_ingest.postgres.servers import same_server
 from dativo_ingest.postgres.sessions import Session, let_go, place_of, value
+from dativo_ingest.sources.postgres import discovery
 from dativo_ingest.sources.postgres.cursor_conditions import range_conditions
-from dativo_ingest.sources.postgres.discovery import discover, doubts, find_listed, stream_names
 from dativo_ingest.sources.postgres.failures import FAILURES
 from dativo_ingest.sources.postgres.followed import PostgresCursor
 from dativo_ingest.sources.postgres.options import PostgresSourceOptions, options_of
@@ -21,7 +21,7 @@ from dativo_ingest.sources.postgres.relations import XMIN, Relation
 from dativo_ingest.sources.postgres.selection import Selection, selection_of
 from dativo_ingest.sources.postgres.snapshots import open_session
 from dativo_ingest.sources.postgres.transaction_ids import FollowingIds, require_versions
-from dativo_plugin_sdk import DiscoveryResult, StreamSpec
+from dativo_plugin_sdk import StreamSpec
 from dativo_plugin_sdk.fingerprints import fingerprint
 
 _IDENTIFIER = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
@@ -36,6 +36,7 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
     """
 
     failures = FAILURES
+    discovery = discovery
 
     def __init__(self, parameters: Mapping[str, str], options: Mapping[str, Any]) -> None:
         super().__init__(options)
@@ -53,17 +54,8 @@ class Streams(DatabaseStreams[Session, Relation, Selection]):
     def _let_go(self, session: Session) -> None:
         let_go(session)
 
-    def _discover(self, session: Session, pattern: str | None) -> DiscoveryResult:
-        return discover(session, pattern)
-
-    def _names(self, session: Session) -> list[str]:
-        return stream_names(session)
-
-    def _find(self, session: Session, names: Sequence[str]) -> Mapping[str, Relation]:
-        return find_listed(session, names)
-
     def _doubts(self, relation: Relation) -> Iterable[str]:
-        return doubts(relation, self._session().info.user)
+        return discovery.doubts(relation, self._session().info.user)
 
     def _identify(self, session: Session) -> str:
         with FAILURES.translated(self._place):

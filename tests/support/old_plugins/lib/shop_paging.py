@@ -1,0 +1,2 @@
+def page_numbers(count):
+    return range(1, count + 1)
