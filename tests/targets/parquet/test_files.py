@@ -227,7 +227,10 @@ def test_a_type_that_parquet_does_not_have_is_named(table):
         }
     )
 
-    with pytest.raises(SchemaValidationError, match=r"span \(month_day_nano_interval\), none \(struct<>\), thousands \(decimal128\(5, -3\)\)"):
+    with pytest.raises(
+        SchemaValidationError,
+        match=r"span \(month_day_nano_interval\), none \(struct<>\), thousands \(decimal128\(5, -3\)\)",
+    ):
         table().open(schema)
 
 
