@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,6 @@ import pytest
 from joined_plugin import Joined
 from writer_plugins import AtomicWriter, DictWriter, LedgerWriter, UntellableWriter, ledger, pickled
 
-from dativo_ingest.plugin_process.processes import Processes
 from dativo_ingest.plugin_process.remote_writer import remote_writer
 from dativo_plugin_sdk import (
     BaseWriter,
@@ -55,23 +55,18 @@ class Rig:
         self.started: list[Joined] = []
         self.states = MemoryStates()
         self._plugin = plugin
+        self.spec = SimpleNamespace(
+            level="simple" if issubclass(plugin, BaseWriter) else "stream", class_name=plugin.__name__
+        )
         self.writer = self.make()
 
     def make(self) -> StreamWriter:
-        processes = Processes(self._start)
-        powers = processes.spare().powers
-        return remote_writer(
-            self._plugin.__name__,
-            "simple" if issubclass(self._plugin, BaseWriter) else "stream",
-            powers,
-            processes,
-            self.config,
-            states=self.states,
-            output_base=str(self.folder),
-        )
+        return remote_writer(self, self.config, states=self.states, output_base=str(self.folder))  # type: ignore[arg-type]
 
-    def _start(self) -> Joined:
+    def __call__(self) -> Joined:
+        """Start a process, as a `Starter` does."""
         self.started.append(Joined(self._plugin, self.config))
+        self.configured = self.started[-1].powers
         return self.started[-1]
 
     def arm(self) -> None:

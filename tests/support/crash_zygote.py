@@ -122,9 +122,10 @@ def make_small() -> None:
     """Let little data be a lot, several batches and several row groups, and little time be long."""
     from dativo_ingest.run import pipeline
     from dativo_ingest.run.plan import Budget
-    from dativo_ingest.targets.iceberg import table
 
-    table._LOOK_AGAIN_S = 0.05
+    table: Any = sys.modules.get("dativo_ingest.targets.iceberg.table")
+    if table is not None:
+        table._LOOK_AGAIN_S = 0.05
     small = Budget(batch_bytes=_SMALL, channel_bytes=4 * _SMALL, buffer_bytes=4 * _SMALL)
     Budget.of = classmethod(lambda *_: small)  # type: ignore[assignment, method-assign]
     pipeline._SMALL_BYTES = _SMALL

@@ -42,6 +42,7 @@ class Joined:
         within: str = "idle",
         batch: pa.RecordBatch | None = None,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
+        patience: str = "none",
     ) -> Any:
         if self._error is not None:
             raise self._error

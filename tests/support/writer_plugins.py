@@ -2,6 +2,7 @@
 
 ``options.faults`` of the target maps ``METHOD`` or ``after METHOD`` to what happens there, once: ``exit``, ``kill``,
 ``hang``, ``raise`` or ``die``. It happens where the file ``armed`` is in the folder of the target, which it removes.
+``options.pause_s`` makes each of these moments last.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ class Faults:
     def __init__(self, config: TargetConfig) -> None:
         self._armed = Path(config.connection["path"]) / "armed"
         self._faults: Mapping[str, str] = config.options.get("faults", {})
+        self._pause_s = config.options.get("pause_s", 0)
 
     def at(self, moment: str) -> None:
         """Come to a moment."""
+        time.sleep(self._pause_s)
         what = self._faults.get(moment)
         if what is None or not self._armed.exists():
             return
@@ -319,3 +322,54 @@ def ledger(folder: Path, table: str = "events", *, rejected: bool = False) -> li
         source = "rejected" if rejected else "tables"
         found = connection.execute(f"SELECT rows FROM {source} WHERE name = ?", (table,)).fetchall()
     return [row for (text,) in found for row in json.loads(text)]
+
+
+class KeepingWriter(StreamWriter):
+    """Keeps the batches of its table as Arrow in a file, each under the name of what was asked."""
+
+    def check(self, tables: Sequence[TableSpec]) -> Sequence[Check]:
+        """Check nothing."""
+        return []
+
+    def table(self, spec: TableSpec) -> TableWriter:
+        """Give the table."""
+        return _KeepingTable(self.config, spec)
+
+
+class _KeepingTable(TableWriter):
+    def __init__(self, config: TargetConfig, spec: TableSpec) -> None:
+        self.faults = Faults(config)
+        self.folder = Path(config.connection["path"])
+        self.spec = spec
+        self.kept: list[tuple[str, Any]] = [("options", dict(spec.options))]
+
+    def load_state(self) -> CommittedState:
+        """Read what the file says."""
+        path = self.folder / "state"
+        return CommittedState.from_json(path.read_text() if path.exists() else None)
+
+    def open(self, schema: pa.Schema) -> Sequence[str]:
+        """Keep the schema."""
+        self.kept.append(("open", schema))
+        return ()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Keep rows."""
+        self.faults.at("write")
+        self.kept.append(("write", batch))
+
+    def quarantine(self, batch: pa.RecordBatch) -> None:
+        """Keep rejected rows."""
+        self.kept.append(("quarantine", batch))
+
+    def commit(self, request: CommitRequest) -> Receipt:
+        """Write all of it."""
+        self.faults.at("commit")
+        (self.folder / "kept").write_bytes(pickle.dumps(self.kept))
+        (self.folder / "state").write_text(request.next_state(self.spec.run_id).to_json())
+        self.faults.at("after commit")
+        return Receipt(request.commit_id, request.expected_generation + 1)
+
+    def abort(self) -> None:
+        """Leave a mark."""
+        (self.folder / "aborted").touch()

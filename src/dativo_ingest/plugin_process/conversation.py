@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 import pyarrow as pa
 
 import dativo_plugin_sdk
-from dativo_ingest.plugin_process.wire import GoneError, OverdueError, Wire
+from dativo_ingest.plugin_process.wire import GoneError, LeftError, OverdueError, Wire
 from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, RunSpec, Session
 from dativo_ingest.sandbox.output import printable
 from dativo_ingest.secrets.redaction import redact, redact_document
@@ -44,6 +44,8 @@ from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
 PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
 
+Patience: TypeAlias = Literal["none", "a while", "to the end"]
+"""How long an answer is waited for once somebody wants to stop: not at all, a few seconds, for as long as it takes."""
 Within: TypeAlias = Literal["start", "check", "discover", "idle"]
 """The deadline of a request, as a manifest names it."""
 Event: TypeAlias = dict[str, Any]
@@ -139,7 +141,7 @@ class Conversation:
         with self._watched("start", "the start"):
             if not self.session.connect(self._while_waiting):
                 self._raise_not_connected()
-            wire = self._wire = Wire(self.session.control, self.session.data, self._while_waiting, self._take_aside)
+            wire = self._wire = Wire(self.session.control, self.session.data, self._look_up, self._take_aside)
             wire.expect(max(0.0, self.session.started_s + self._seconds("start") - time.monotonic()))
             said = wire.message()
             if said.get("type") != "hello":
@@ -166,7 +168,7 @@ class Conversation:
         """Whether a request is under way."""
         return self._is_busy
 
-    def ask(
+    def ask(  # noqa: PLR0913  what there is to say of a request
         self,
         method: str,
         params: Mapping[str, Any] | None = None,
@@ -174,6 +176,7 @@ class Conversation:
         within: Within = "idle",
         batch: pa.RecordBatch | None = None,
         on_event: Callable[[Event], None] | None = None,
+        patience: Patience = "none",
     ) -> Any:
         """Ask for something, and give the answer's value.
 
@@ -183,10 +186,12 @@ class Conversation:
             within: The deadline.
             batch: What the plugin takes from the data socket before it answers.
             on_event: Given each event; without it, an event is a breach.
+            patience: How long the answer is waited for once ``while_waiting`` raises.
 
         Raises:
             DativoError: As the plugin raised it, or for what became of its process.
         """
+        self._patience, self._leaves_s = patience, None
         answers = self.converse(method, params, within=within, batch=batch)
         try:
             while True:
@@ -198,6 +203,7 @@ class Conversation:
             return done.value
         finally:
             answers.close()
+            self._patience = "none"
 
     def converse(
         self,
@@ -206,14 +212,16 @@ class Conversation:
         *,
         within: Within = "idle",
         batch: pa.RecordBatch | None = None,
+        is_left: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, Any]:
         """Ask for something, give its events as they come, and return the answer's value.
 
         Whoever closes this before the end has the plugin leave off what it does, which ends its process if it does not
-        within a few seconds.
+        within a few seconds. So does whoever lets ``is_left`` say so, which is asked while nothing comes.
 
         Raises:
             DativoError: As the plugin raised it, or for what became of its process.
+            LeftError: ``is_left`` said so.
         """
         number = self._begin(method, params)
         try:
@@ -222,11 +230,11 @@ class Conversation:
             while True:
                 with self._watched(within, method):
                     self._expect(within)
-                    message = self._next_of(number)
+                    message = self._next_of(number, is_left)
                 if message["type"] == "result":
                     break
                 yield message
-        except GeneratorExit:
+        except (GeneratorExit, LeftError):
             self._cancel(number, method)
             raise
         finally:
@@ -274,6 +282,7 @@ class Conversation:
         """
         if not self._is_over and not self._is_busy and self.hello is not None:
             try:
+                self._patience = "to the end"  # which comes soon
                 self._begin_within("shutdown", self._spec.stop_s)
                 if self.session.wait(self._spec.stop_s) is None:
                     self._warn(f"the plugin {self._spec.plugin} did not end when it was asked to, and was ended")
@@ -330,6 +339,23 @@ class Conversation:
         finally:
             self._is_busy = False
 
+    _patience: Patience = "none"
+    _leaves_s: float | None = None
+    """When the patience ends, once somebody wants to stop."""
+
+    def _look_up(self) -> None:
+        """Ask whether to go on waiting."""
+        if self._patience == "to the end":
+            return
+        try:
+            self._while_waiting()
+        except BaseException:
+            now_s = time.monotonic()
+            if self._leaves_s is None and self._patience != "none":
+                self._leaves_s = now_s + self._spec.cancel_s
+            if self._leaves_s is None or now_s >= self._leaves_s:
+                raise
+
     def _expect(self, within: Within) -> None:
         """Set the deadline: only one for being idle is moved by what is heard."""
         if within == "idle":
@@ -340,9 +366,9 @@ class Conversation:
 
     _until_of: tuple[int, str] = (0, "")
 
-    def _next_of(self, number: int) -> Event:
+    def _next_of(self, number: int, is_left: Callable[[], bool] = lambda: False) -> Event:
         """Wait for the next event or the result of a request."""
-        message = self._wired.message()
+        message = self._wired.message(is_left)
         match message.get("type"):
             case "event":
                 shape = _EVENT
@@ -432,6 +458,8 @@ class Conversation:
         """
         try:
             yield
+        except LeftError:
+            raise
         except GoneError:
             self._fail(self._ended_error(what, self.session.wait(_GONE_S)))
         except OverdueError:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.processes import Processes, Seat
+from dativo_ingest.plugin_process.starting import Starter
 from dativo_plugin_sdk.asset import AssetDefinition
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DativoError, FencedError, PluginExecutionError
@@ -33,31 +34,28 @@ from dativo_plugin_sdk.tables import (
 _Read = TypeVar("_Read")
 
 
-def remote_writer(  # noqa: PLR0913  all that a writer is made of
-    name: str,
-    level: str,
-    powers: object,
-    processes: Processes,
-    config: TargetConfig,
-    *,
-    states: StateStore,
-    output_base: str,
-) -> StreamWriter:
-    """Make the engine's interface to a writer plugin.
+def remote_writer(starter: Starter, config: TargetConfig, *, states: StateStore, output_base: str) -> StreamWriter:
+    """Make the engine's interface to a writer plugin, whose first process starts here.
 
     Args:
-        name: The plugin's class, for messages.
-        level: ``simple`` or ``stream``, as its process says.
-        powers: What its process answered to ``configure``.
-        processes: Where it runs.
+        starter: Makes the processes.
         config: The target, as the job has it.
         states: Where the state of a simple plugin's streams is kept.
         output_base: The folder or URI that a simple plugin's files go under.
+
+    Raises:
+        PluginError: It cannot be started, or does something else than to get ready.
+        DativoError: The plugin refuses its configuration.
     """
-    can = writer_messages.powers_from_json(powers)
-    if level == "stream":
-        return RemoteWriter(name, can, processes, config)
-    return FilesWriter(RemoteFilesPlugin(name, can, processes, output_base), config, states=states)
+    processes = Processes(starter)
+    process = processes.spare()
+    spec = starter.spec
+    assert spec is not None  # noqa: S101  a process that is ready has said it
+    powers = _understood(process, writer_messages.powers_from_json, starter.configured)
+    if spec.level == "stream":
+        return RemoteWriter(spec.class_name, powers, processes, config)
+    files = RemoteFilesPlugin(spec.class_name, powers, processes, output_base)
+    return FilesWriter(files, config, states=states)
 
 
 class RemoteWriter(StreamWriter):
@@ -128,20 +126,21 @@ class RemoteTable(TableWriter):
     def open(self, schema: pa.Schema) -> Sequence[str]:
         """Open the plugin's table; from here on its process is this stream's."""
         self._seat.begin()
-        return self._ask("open", writer_messages.changes_from_json, {"schema": messages.schema_to_json(schema)})
+        asked = {"schema": messages.schema_to_json(schema)}
+        return self._ask("open", writer_messages.changes_from_json, asked, patience="a while")
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Send rows, and wait until the plugin has taken them."""
-        self._ask("write", _nothing, batch=batch)
+        self._ask("write", _nothing, batch=batch, patience="a while")
 
     def delete(self, keys: pa.RecordBatch) -> None:
         """Send keys, and wait until the plugin has taken them."""
-        self._ask("delete", _nothing, batch=keys)
+        self._ask("delete", _nothing, batch=keys, patience="a while")
 
     def quarantine(self, batch: pa.RecordBatch) -> None:
         """Send rejected rows, and wait until the plugin has taken them."""
         self._seat.begin()
-        self._ask("quarantine", _nothing, batch=batch)
+        self._ask("quarantine", _nothing, batch=batch, patience="a while")
 
     def compare_keys(
         self, schema: pa.Schema, keys: Iterator[pa.RecordBatch], *, marked: str | None = None
@@ -161,7 +160,7 @@ class RemoteTable(TableWriter):
 
     def delete_absent(self, marks: Mapping[str, pa.Scalar[Any]] | None = None) -> None:
         """Ask the plugin."""
-        self._ask("delete_absent", _nothing, {"marks": messages.marks_to_json(marks)})
+        self._ask("delete_absent", _nothing, {"marks": messages.marks_to_json(marks)}, patience="a while")
 
     def commit(self, request: CommitRequest) -> Receipt:
         """Let the plugin commit; where no answer comes, its target is asked through another process.
@@ -173,9 +172,8 @@ class RemoteTable(TableWriter):
         """
         self._seat.begin()
         try:
-            receipt = self._ask(
-                "commit", partial(_receipt_of, request), {"request": messages.commit_request_to_json(request)}
-            )
+            asked = {"request": messages.commit_request_to_json(request)}
+            receipt = self._ask("commit", partial(_receipt_of, request), asked, patience="to the end")
         except PluginExecutionError as error:  # it ended, hung, broke the protocol, or raised what nobody foresaw
             receipt = self._look_for(request, error)
         self._seat.rest()
@@ -186,7 +184,7 @@ class RemoteTable(TableWriter):
         if self._made is not None and self._seat.held is self._made[0] and self._seat.is_busy:
             process, table = self._made
             with suppress(DativoError):  # its process ends all the same
-                process.ask("abort", {"table": table.number})
+                process.ask("abort", {"table": table.number}, patience="a while")
         self._seat.leave()
         self._made = None
 
@@ -251,9 +249,9 @@ class RemoteFilesPlugin:
 
     def files(self, spec: TableSpec, schema: pa.Schema) -> RemoteFiles:
         """Make an instance, in the process of its stream."""
-        if spec.stream not in self._seats:
-            self._seats[spec.stream] = (self._processes.seat(), [])
-        seat, together = self._seats[spec.stream]
+        seat, together = self._seats.get(spec.stream, (None, []))
+        if seat is None or (seat.held is not None and seat.held.is_over):  # what was in that process is lost
+            seat, together = self._seats[spec.stream] = (self._processes.seat(), [])
         files = RemoteFiles(self, seat.process, spec.stream)
         together.append(files)
         seat.begin()
@@ -309,7 +307,7 @@ class RemoteFiles:
 
     def write(self, batch: pa.RecordBatch) -> list[FileMetadata]:
         """Send rows, and wait for what the plugin says it wrote."""
-        return self._ask("write_batch", writer_messages.files_from_json, batch=batch)
+        return self._ask("write_batch", writer_messages.files_from_json, batch=batch, patience="a while")
 
     def commit(self, metadata: list[FileMetadata]) -> str | None:
         """Let the plugin make files visible.
@@ -318,7 +316,8 @@ class RemoteFiles:
             CommitStateUnknownError: An atomic plugin gave no answer: its files are visible, all of them, or none.
         """
         try:
-            return self._ask("commit_files", writer_messages.snapshot_id_from_json, {"metadata": metadata})
+            asked = {"metadata": metadata}
+            return self._ask("commit_files", writer_messages.snapshot_id_from_json, asked, patience="to the end")
         except PluginExecutionError as error:
             if not (self._plugin.is_atomic and self._process.is_over):
                 raise

@@ -29,6 +29,7 @@ class Hosted:
         record: Where it is noted what its processes do; its grant is what they may do.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        is_left: Whether nobody takes any more what is being read.
         explain: Gives what a plugin says of its configuration its place in the job.
         pinned: Which versions of the plugin the job asks for.
         config_version: The version of the configuration's form, as the job says it.
@@ -39,6 +40,7 @@ class Hosted:
     record: PluginRecord
     run_id: str = ""
     while_waiting: Callable[[], None] = lambda: None
+    is_left: Callable[[], bool] = lambda: False
     explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
     pinned: str | None = None
     config_version: int = 1
@@ -66,6 +68,8 @@ class Starter:
     hosted: Hosted
     spec: PluginSpec | None = None
     """What the first process said of the plugin."""
+    configured: object = None
+    """What the process started last said of itself, once it was configured."""
     _begun: Conversation | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -152,7 +156,7 @@ class Starter:
         self._check(spec, hello.sdk)
         self.spec = self.spec or spec
         config = {"config": config_to_json(self.config), "config_version": self.hosted.config_version}
-        process.ask("configure", config, within="start")
+        self.configured = process.ask("configure", config, within="start")
 
     def _check(self, spec: PluginSpec, sdk: str | None) -> None:
         """Refuse what does not fit, now that the class is imported and nothing of it has run."""

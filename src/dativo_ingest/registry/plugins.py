@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import dativo_plugin_sdk
 from dativo_ingest.plugin_process.finding import (
     plugin_of_entry_point as found_installed,
     plugin_of_file as found_in_file,
 )
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
+from dativo_ingest.plugin_process.remote_writer import remote_writer as writer_of
 from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.loading import class_from_entry_point, class_from_path
-from dativo_plugin_sdk.simple_writer import SimpleWriter, StateStore
+from dativo_plugin_sdk.simple_writer import StateStore
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
-from dativo_plugin_sdk.versions import check_plugin
-from dativo_plugin_sdk.writer import BaseWriter
 
 __all__ = ["found_in_file", "found_installed", "remote_reader", "remote_writer"]
 
@@ -29,19 +24,8 @@ def remote_reader(plugin: FoundPlugin, config: SourceConfig, hosted: Hosted | No
 
 
 def remote_writer(
-    plugin: FoundPlugin,
-    config: TargetConfig,
-    hosted: Hosted | None,  # noqa: ARG001  writers are still to move into processes of their own
-    states: StateStore,
-    output_base: str,
+    plugin: FoundPlugin, config: TargetConfig, hosted: Hosted | None, states: StateStore, output_base: str
 ) -> StreamWriter:
-    """Make the writer that talks with a plugin's processes; for now it is imported into this one."""
-    found: type[Any]
-    if plugin.file is not None:
-        found = class_from_path(f"{plugin.file}:{plugin.class_name}", StreamWriter, BaseWriter)
-    else:
-        found = class_from_entry_point(str(plugin.entry_point), StreamWriter, BaseWriter)
-    check_plugin(found, where=plugin.title, sdk=dativo_plugin_sdk.__version__)
-    if issubclass(found, StreamWriter):
-        return found(config)
-    return SimpleWriter(found, config, states=states, output_base=output_base)
+    """Make the writer that talks with a plugin's processes, of which the first one starts here."""
+    starter = Starter(plugin, config, hosted or Hosted.alone("target", plugin))
+    return writer_of(starter, config, states=states, output_base=output_base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from dativo_ingest.run.plan import (
     refuse_lost_rows,
     select,
 )
-from dativo_ingest.run.plugin_output import plugin_output_to_stderr
 from dativo_ingest.run.state_file import state_file
 from dativo_ingest.run.state_store import SqliteStateStore
 from dativo_plugin_sdk.capabilities import Capability
@@ -100,7 +99,7 @@ def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
     )
     states = SqliteStateStore(state_file(loaded.folder))
     output_base = str(job.target.connection.get("path") or loaded.folder)
-    with _foreign_output(connector), _admitted(hosting, loaded, "target", connector, config) as hosted:
+    with _admitted(hosting, loaded, "target", connector, config) as hosted:
         with _explained(loaded, "target", connector, hosted):
             if isinstance(connector.plugin, type):
                 config = config_for(connector.plugin, config, job.target.config_version)
@@ -214,16 +213,13 @@ def _admitted(
         written = loaded.job.source if end == "source" else loaded.job.target
         yield Hosted(
             record,
-            hosting.run_id or "",
-            hosting.while_waiting,
-            lambda error: _with_place(loaded, end, error),
-            written.version,
-            written.config_version,
+            run_id=hosting.run_id or "",
+            while_waiting=hosting.while_waiting,
+            is_left=hosting.left.is_set,
+            explain=lambda error: _with_place(loaded, end, error),
+            pinned=written.version,
+            config_version=written.config_version,
         )
-
-
-def _foreign_output(connector: Connector) -> AbstractContextManager[None]:
-    return nullcontext() if connector.built_in else plugin_output_to_stderr()
 
 
 def _find(loaded: LoadedJob, kind: Kind, written: job_model.Source | job_model.Target, mode: Mode) -> Connector:

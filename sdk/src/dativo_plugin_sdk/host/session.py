@@ -46,6 +46,7 @@ _SERVICES = {
     "writer": "dativo_plugin_sdk.host.serve_writer:WriterService",
 }
 _LIMITS = ("body_bytes", "metadata_bytes", "rows")
+_FROM_THE_ENGINE = Limits(2**40, 2**31, 2**40, 2**40)  # a single row may be larger than a batch
 _REMIND_S = 2.0
 
 
@@ -94,7 +95,7 @@ class Session:
         self._data_socket = data
         self._control = Control(control)
         self._sender = ArrowSender(SocketSink(data))
-        self._receiver = ArrowReceiver(partial(fill, data))
+        self._receiver = ArrowReceiver(partial(fill, data), _FROM_THE_ENGINE)
         self._gone, self._at_end = gone, at_end
         self._is_ending = False
         self._cancelling = Cancelling()
