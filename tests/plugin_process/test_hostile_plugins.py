@@ -12,6 +12,7 @@ from hostile_readers import BATCH, HOSTILE, IMPATIENT, QUICK, MakeReader
 from plugin_remains import Remains, eventually
 
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
+from dativo_ingest.plugin_process.wire import LeftError
 from dativo_ingest.sandbox.grant import Grant
 from dativo_plugin_sdk.errors import (
     DativoError,
@@ -225,6 +226,18 @@ def test_a_reader_that_is_left_off_goes_on(hostile: MakeReader) -> None:
     messages.close()  # type: ignore[attr-defined]  # a generator
 
     assert len(reader.partitions(ORDERS, None)) == 1
+
+
+@pytest.mark.parametrize("act", ["hang", "nothing"])
+def test_a_reader_whose_rows_nobody_takes_any_more_leaves_off(hostile: MakeReader, act: str) -> None:
+    left: list[bool] = []
+    messages = hostile("batch", act, Grant(), is_left=lambda: bool(left)).read(ORDERS, Partition("all"), None)
+    next(messages)
+
+    left.append(True)
+
+    with pytest.raises(LeftError) if act == "hang" else pytest.raises(StopIteration):
+        next(messages)
 
 
 def test_whoever_stops_the_run_ends_the_process_soon(hostile: MakeReader) -> None:
