@@ -94,6 +94,16 @@ def test_checks_that_fail_are_told_with_what_to_do(silent: Path) -> None:
     assert "1 failed" in done.stdout.splitlines()[-1]
 
 
+def test_a_plugin_runs_as_in_a_job_in_a_process_of_its_own(silent: Path) -> None:
+    silent.write_text("import sys\n" + PLUGIN.replace("yield", 'yield [] if "pytest" in sys.modules else'))
+
+    apart = CliRunner().invoke(dativo, ["plugin", "test", str(silent), "--check", "rows"])
+    here = told_of(silent, "--check", "rows")
+
+    assert apart.exit_code == 0, apart.output
+    assert here.exit_code == 70
+
+
 def test_a_plugin_without_tests_is_told_where_they_belong(tmp_path: Path) -> None:
     (tmp_path / "silent.py").write_text(PLUGIN)
 

@@ -234,7 +234,7 @@ VALUES: dict[str, tuple[Callable[[Any], Any], Any]] = {
 
 
 @given(st.sampled_from(sorted(VALUES)), st.lists(st.tuples(st.integers(0, 2**20), ODD_VALUES), min_size=1, max_size=3))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_value_that_is_not_what_was_asked_for_is_a_breach_and_nothing_else(
     name: str, changes: list[tuple[int, Any]]
 ) -> None:

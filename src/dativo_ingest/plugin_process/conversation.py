@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 import pyarrow as pa
 
 import dativo_plugin_sdk
-from dativo_ingest.plugin_process.wire import GoneError, OverdueError, Wire
+from dativo_ingest.plugin_process.wire import GoneError, LeftError, OverdueError, Wire
 from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, RunSpec, Session
 from dativo_ingest.sandbox.output import printable
 from dativo_ingest.secrets.redaction import redact, redact_document
@@ -63,7 +63,7 @@ _EVENT = Shape("an event", {"id": count, "event": text}, {})
 _ASIDE_BYTES = 64  # what a message for the side counts, beyond its text
 _NAME_CHARACTERS = 100
 _SILENT = frozenset({PLUGIN_CRASHED, PLUGIN_TIMEOUT, PROTOCOL_ERROR, RESOURCE_OUTPUT})
-_GONE_S = 2.0  # for a process whose socket is closed to have ended
+_GONE_S = 5.0  # for a process whose socket is closed to have ended
 _LOG_LOGGER = logging.getLogger("dativo_ingest.plugin")
 
 
@@ -212,14 +212,16 @@ class Conversation:
         *,
         within: Within = "idle",
         batch: pa.RecordBatch | None = None,
+        is_left: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, Any]:
         """Ask for something, give its events as they come, and return the answer's value.
 
         Whoever closes this before the end has the plugin leave off what it does, which ends its process if it does not
-        within a few seconds.
+        within a few seconds. So does whoever lets ``is_left`` say so, which is asked while nothing comes.
 
         Raises:
             DativoError: As the plugin raised it, or for what became of its process.
+            LeftError: ``is_left`` said so.
         """
         number = self._begin(method, params)
         try:
@@ -228,11 +230,11 @@ class Conversation:
             while True:
                 with self._watched(within, method):
                     self._expect(within)
-                    message = self._next_of(number)
+                    message = self._next_of(number, is_left)
                 if message["type"] == "result":
                     break
                 yield message
-        except GeneratorExit:
+        except (GeneratorExit, LeftError):
             self._cancel(number, method)
             raise
         finally:
@@ -364,9 +366,9 @@ class Conversation:
 
     _until_of: tuple[int, str] = (0, "")
 
-    def _next_of(self, number: int) -> Event:
+    def _next_of(self, number: int, is_left: Callable[[], bool] = lambda: False) -> Event:
         """Wait for the next event or the result of a request."""
-        message = self._wired.message()
+        message = self._wired.message(is_left)
         match message.get("type"):
             case "event":
                 shape = _EVENT
@@ -456,6 +458,8 @@ class Conversation:
         """
         try:
             yield
+        except LeftError:
+            raise
         except GoneError:
             self._fail(self._ended_error(what, self.session.wait(_GONE_S)))
         except OverdueError:
@@ -511,7 +515,7 @@ class Conversation:
         failure = self.session.failure
         if failure is not None:
             raise failure
-        found = self.session.wait(_GONE_S)
+        found = self.session.exit
         if found is None:
             raise OverdueError
         raise self._not_started(found)

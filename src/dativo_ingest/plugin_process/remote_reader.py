@@ -106,7 +106,8 @@ class RemoteReader(StreamReader):
     def read(self, stream: StreamSpec, partition: Partition, state: State | None) -> Iterator[Message]:
         """Read in the stream's own process.
 
-        Closed before the end, it has the plugin leave off.
+        Closed before the end, it has the plugin leave off. So it does where nobody takes any more what it reads, which
+        the thread that reads does not know while it waits for the plugin.
 
         Raises:
             PluginVersionError: A newer release of the plugin made the state; nothing was read.
@@ -119,7 +120,7 @@ class RemoteReader(StreamReader):
         seat = self._seat(stream)
         process = seat.process
         seat.begin()
-        events = process.converse("read", asked)
+        events = process.converse("read", asked, is_left=self._starter.hosted.is_left)
         try:
             for event in events:
                 yield _read(process, event, lambda value: messages.message_of(value, process.receive))

@@ -29,6 +29,7 @@ class Hosted:
         record: Where it is noted what its processes do; its grant is what they may do.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
+        is_left: Whether nobody takes any more what is being read.
         explain: Gives what a plugin says of its configuration its place in the job.
         pinned: Which versions of the plugin the job asks for.
         config_version: The version of the configuration's form, as the job says it.
@@ -39,6 +40,7 @@ class Hosted:
     record: PluginRecord
     run_id: str = ""
     while_waiting: Callable[[], None] = lambda: None
+    is_left: Callable[[], bool] = lambda: False
     explain: Callable[[InvalidConfigError], InvalidConfigError] = lambda error: error
     pinned: str | None = None
     config_version: int = 1

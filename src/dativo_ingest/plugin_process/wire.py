@@ -28,6 +28,14 @@ class OverdueError(Exception):
     """The deadline has passed."""
 
 
+class LeftError(Exception):
+    """Nobody wants any more what is waited for."""
+
+
+def _wanted() -> bool:
+    return False
+
+
 class Wire:
     """Both sockets, used by one thread at a time.
 
@@ -63,11 +71,18 @@ class Wire:
         self._until_s = time.monotonic() + within_s
         self._renewed_s = within_s if renewed else None
 
-    def message(self) -> dict[str, Any]:
-        """Wait for the next message that is not for the side."""
+    def message(self, is_left: Callable[[], bool] = _wanted) -> dict[str, Any]:
+        """Wait for the next message that is not for the side.
+
+        Args:
+            is_left: Asked twice a second whether to leave off waiting.
+        """
         while not self._messages:
             if not self._read_control():
-                self._wait(self._control, select.POLLIN)
+                while not self._poll([(self._control, select.POLLIN)]):
+                    self._look_up()
+                    if is_left():
+                        raise LeftError
         return self._messages.popleft()
 
     def fill(self, view: memoryview) -> None:
@@ -141,10 +156,6 @@ class Wire:
             self._look_up()
         if not self._is_ready(sock, select.POLLOUT):
             self._read_control()
-
-    def _wait(self, sock: socket.socket, event: int) -> None:
-        while not self._poll([(sock, event)]):
-            self._look_up()
 
     def _poll(self, wanted: Iterable[tuple[socket.socket, int]]) -> bool:
         poll = select.poll()

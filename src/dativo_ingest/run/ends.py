@@ -213,11 +213,12 @@ def _admitted(
         written = loaded.job.source if end == "source" else loaded.job.target
         yield Hosted(
             record,
-            hosting.run_id or "",
-            hosting.while_waiting,
-            lambda error: _with_place(loaded, end, error),
-            written.version,
-            written.config_version,
+            run_id=hosting.run_id or "",
+            while_waiting=hosting.while_waiting,
+            is_left=hosting.left.is_set,
+            explain=lambda error: _with_place(loaded, end, error),
+            pinned=written.version,
+            config_version=written.config_version,
         )
 
 

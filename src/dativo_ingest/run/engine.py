@@ -255,6 +255,7 @@ class _Attempt:
                 compared=table if compares else None,
                 check_lease=lambda: self.leases.check(key),
                 confirm_lease=lambda: self.leases.confirm(key),
+                left=self.run.hosting.left,
             ).run(partitions)
         finally:
             if outcome.committed is not None:  # also where the source could not be told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,11 +24,13 @@ class Hosting:
         run_id: The run, where there is one.
         records: One for each end that was opened and is a plugin, in that order.
         while_waiting: Called twice a second while a plugin is waited for; what it raises ends the plugin's process.
+        left: Set while nobody takes any more what the source's plugin is reading.
     """
 
     run_id: str | None = None
     records: list[PluginRecord] = field(default_factory=list)
     while_waiting: Callable[[], None] = lambda: None
+    left: threading.Event = field(default_factory=threading.Event)
 
     def admitted(
         self, loaded: LoadedJob, end: End, plugin: FoundPlugin, config: SourceConfig | TargetConfig

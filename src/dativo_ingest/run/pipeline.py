@@ -126,6 +126,7 @@ class StreamRun:
         compared: The table whose keys are compared with the source's, also in a dry run; None where none are.
         check_lease: Raises `FencedError` once another run is known to have taken the stream over.
         confirm_lease: The same, after a look; asked before the commit.
+        left: Set while nobody takes any more what the reader reads.
     """
 
     plan: StreamPlan
@@ -141,6 +142,7 @@ class StreamRun:
     compared: TableWriter | None = None
     check_lease: Callable[[], None] = lambda: None
     confirm_lease: Callable[[], None] = lambda: None
+    left: threading.Event = field(default_factory=threading.Event)
     _state: State | None = None
     _moved: bool = False
     _merger: Merger = field(default_factory=lambda: Merger(_SMALL_BYTES))
@@ -268,6 +270,7 @@ class StreamRun:
         thread = threading.Thread(
             target=self._read_into, args=(channel, spec, partitions, state), name=f"read {self.plan.name}", daemon=True
         )
+        self.left.clear()
         thread.start()
         try:
             for message in channel.items(while_waiting=self._raise_if_stopped):
@@ -275,6 +278,7 @@ class StreamRun:
                 yield message
         finally:
             channel.close()
+            self.left.set()
             # A reader that hangs in foreign code must not hold up the end of the run: the thread dies with the process.
             thread.join(timeout=_GRACE_S)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run.ends import contract_of, open_source, plan_streams, stream_spec
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.pipeline import StreamOutcome, StreamRun
 from dativo_ingest.run.plan import Budget, RunOptions
 from dativo_ingest.run.run_ids import uuid7
@@ -73,7 +74,8 @@ def preview_job(
     """
     limits = loaded.job.limits
     budget = Budget.of(limits.memory_mb, limits.batch_mb)
-    with open_source(loaded, mode=mode) as source:
+    hosting = Hosting()
+    with open_source(loaded, mode=mode, hosting=hosting) as source:
         for plan in plan_streams(loaded, source, None, RunOptions(streams=streams)):
             contract = contract_of(plan)
             spec = stream_spec(plan, budget, parallelism=1)
@@ -91,6 +93,7 @@ def preview_job(
                 emit=lambda _event: None,
                 stop=threading.Event(),
                 outcome=outcome,
+                left=hosting.left,
             )
             partitions = source.reader.partitions(spec, None)
             for text in source.reader.warnings(spec):

@@ -71,7 +71,7 @@ def _storable(column: pa.Field[Any]) -> bool:
     schema = pa.schema([column])
     try:
         pq.write_table(schema.empty_table(), pa.BufferOutputStream())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, OSError):  # the last for a decimal of a scale below 0
         return False
     return True
 

@@ -218,9 +218,19 @@ def test_every_type_comes_back_as_it_went_in(table, request_of, place):
 
 
 def test_a_type_that_parquet_does_not_have_is_named(table):
-    schema = pa.schema({"id": pa.int64(), "span": pa.month_day_nano_interval(), "none": pa.struct([])})
+    schema = pa.schema(
+        {
+            "id": pa.int64(),
+            "span": pa.month_day_nano_interval(),
+            "none": pa.struct([]),
+            "thousands": pa.decimal128(5, -3),
+        }
+    )
 
-    with pytest.raises(SchemaValidationError, match=r"span \(month_day_nano_interval\), none \(struct<>\)"):
+    with pytest.raises(
+        SchemaValidationError,
+        match=r"span \(month_day_nano_interval\), none \(struct<>\), thousands \(decimal128\(5, -3\)\)",
+    ):
         table().open(schema)
 
 
