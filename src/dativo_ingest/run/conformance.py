@@ -15,13 +15,16 @@ from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
+from dativo_ingest.plugin_process.remote_writer import remote_writer
 from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.registry.plugins import found_in_file
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.grant import Applicant, decide
 from dativo_ingest.sandbox.terms import Terms
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
+from dativo_plugin_sdk.simple_writer import StateStore
 from dativo_plugin_sdk.streams import StreamReader
+from dativo_plugin_sdk.tables import StreamWriter
 
 _OURS = "dativo_ingest."
 
@@ -51,6 +54,19 @@ def pytest_dativo_reader(plugin: Any, config: SourceConfig) -> StreamReader | No
     reader = RemoteReader(config, processes)
     _STARTED[reader] = processes
     return reader
+
+
+def pytest_dativo_writer(
+    plugin: Any, config: TargetConfig, states: StateStore, output_base: str
+) -> StreamWriter | None:
+    """Make the writer that talks with a plugin's processes."""
+    name = _name_of(plugin)
+    if name is None:
+        return None
+    processes = _processes_of(found_in_file("writer", name), config)
+    writer = remote_writer(processes, config, states=states, output_base=output_base)
+    _STARTED[writer] = processes
+    return writer
 
 
 def pytest_dativo_crash(end: object) -> bool | None:
