@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile_readers import BATCH, HOSTILE, QUICK, MakeReader
+from hostile_readers import BATCH, HOSTILE, LITTLE_LOG, MakeReader
 from plugin_remains import Remains
 
 from dativo_ingest.plugin_process.found import FoundPlugin
@@ -41,7 +41,7 @@ def hostile(remains: Remains, tmp_path: Path) -> Iterator[MakeReader]:
     data = tmp_path / "batch"
     data.write_bytes(sink.getvalue())
 
-    def make(stage: str, act: str, grant: Grant = QUICK, **hosted: object) -> RemoteReader:
+    def make(stage: str, act: str, grant: Grant = LITTLE_LOG, **hosted: object) -> RemoteReader:
         command = (sys.executable, "-I", "-S", str(HOSTILE), stage, act, str(data), remains.mark)
         plugin = FoundPlugin(
             kind="reader",

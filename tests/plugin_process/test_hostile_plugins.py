@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile_readers import BATCH, HOSTILE, IMPATIENT, QUICK, MakeReader
+from hostile_readers import BATCH, HOSTILE, LITTLE_LOG, MakeReader, impatient
 from plugin_remains import Remains, eventually
 
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.plugin_process.wire import LeftError
-from dativo_ingest.sandbox.grant import Grant
 from dativo_plugin_sdk.errors import (
     DativoError,
     InvalidCredentialsError,
@@ -90,7 +89,7 @@ def test_a_process_that_hangs_is_ended_at_the_deadline_of_its_stage(
     hostile: MakeReader, stage: str, deadline: str
 ) -> None:
     with pytest.raises(PluginExecutionError) as caught:
-        everything(hostile(stage, "hang_deaf", IMPATIENT if deadline == "start" else QUICK))
+        everything(hostile(stage, "hang_deaf", impatient(deadline)))
 
     assert caught.value.error_code == TIMEOUT
     assert caught.value.details["deadline"] == deadline
@@ -148,7 +147,7 @@ def test_a_process_that_prints_without_an_end_is_ended(
     assert caught.value.error_code == FLOOD
     said = capsys.readouterr()
     assert not said.out
-    assert len(said.err) < 2 * QUICK.log_bytes
+    assert len(said.err) < 2 * LITTLE_LOG.log_bytes
     assert said.err.count("the rest is dropped") == 1
 
 
@@ -164,7 +163,7 @@ def test_a_flood_of_messages_is_ended_too(hostile: MakeReader, stage: str, act: 
 @pytest.mark.parametrize("act", ["fork", "daemon", "fork_on"])
 def test_what_a_plugin_started_goes_with_it(hostile: MakeReader, act: str) -> None:
     with pytest.raises(PluginExecutionError, match="ended with exit code 7"):
-        everything(hostile("read", act, Grant()))
+        everything(hostile("read", act))
 
 
 @pytest.mark.parametrize("act", ["hang_deaf", "daemon", "crash"])
@@ -231,7 +230,7 @@ def test_a_reader_that_is_left_off_goes_on(hostile: MakeReader) -> None:
 @pytest.mark.parametrize("act", ["hang", "nothing"])
 def test_a_reader_whose_rows_nobody_takes_any_more_leaves_off(hostile: MakeReader, act: str) -> None:
     left: list[bool] = []
-    messages = hostile("batch", act, Grant(), is_left=lambda: bool(left)).read(ORDERS, Partition("all"), None)
+    messages = hostile("batch", act, is_left=lambda: bool(left)).read(ORDERS, Partition("all"), None)
     next(messages)
 
     left.append(True)
@@ -249,7 +248,7 @@ def test_whoever_stops_the_run_ends_the_process_soon(hostile: MakeReader) -> Non
             raise StoppedError
 
     asked: list[bool] = []
-    reader = hostile("read", "hang_deaf", Grant(), while_waiting=stop)
+    reader = hostile("read", "hang_deaf", while_waiting=stop)
     messages = reader.read(ORDERS, Partition("all"), None)
     asked.append(True)
 

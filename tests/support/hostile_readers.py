@@ -11,10 +11,13 @@ from hostile_plugin import ROWS
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.sandbox.grant import Deadlines, Grant
 
+MakeReader = Callable[..., RemoteReader]
 HOSTILE = Path(__file__).with_name("hostile_plugin.py")
 BATCH = pa.record_batch({"id": range(ROWS)})
-QUICK = Grant(deadlines=Deadlines(start_s=5, check_s=0.3, discover_s=0.3, idle_s=0.3), log_bytes=2**17)
-"""Long enough to start on a busy machine, and soon over where nothing comes."""
-IMPATIENT = Grant(deadlines=Deadlines(start_s=0.4, check_s=0.3, discover_s=0.3, idle_s=0.3), log_bytes=2**17)
+LITTLE_LOG = Grant(log_bytes=2**17)
+"""As much time as a busy machine may take, and soon too much to print."""
 
-MakeReader = Callable[..., RemoteReader]
+
+def impatient(deadline: str) -> Grant:
+    """Give little time for one thing, and as much as a busy machine may take for all others."""
+    return Grant(deadlines=Deadlines(**{f"{deadline}_s": 0.3}))

@@ -63,7 +63,7 @@ _EVENT = Shape("an event", {"id": count, "event": text}, {})
 _ASIDE_BYTES = 64  # what a message for the side counts, beyond its text
 _NAME_CHARACTERS = 100
 _SILENT = frozenset({PLUGIN_CRASHED, PLUGIN_TIMEOUT, PROTOCOL_ERROR, RESOURCE_OUTPUT})
-_GONE_S = 2.0  # for a process whose socket is closed to have ended
+_GONE_S = 5.0  # for a process whose socket is closed to have ended
 _LOG_LOGGER = logging.getLogger("dativo_ingest.plugin")
 
 
@@ -515,7 +515,7 @@ class Conversation:
         failure = self.session.failure
         if failure is not None:
             raise failure
-        found = self.session.wait(_GONE_S)
+        found = self.session.exit
         if found is None:
             raise OverdueError
         raise self._not_started(found)

@@ -141,6 +141,12 @@ class Session:
         with self._changed:
             return self._failure
 
+    @property
+    def exit(self) -> Exit | None:
+        """How the process ended, once it has."""
+        with self._changed:
+            return self._exit
+
     def connect(self, while_waiting: Callable[[], None]) -> bool:
         """Wait until the process has connected to both sockets; say whether it has: in time, and before it ended.
 
