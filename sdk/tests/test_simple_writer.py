@@ -22,25 +22,10 @@ from dativo_plugin_sdk import (
     TableWriter,
     TargetConfig,
 )
+from dativo_plugin_sdk.testing.ends import MemoryStates
 
 ROWS = pa.record_batch({"id": [1, 2, 3], "name": ["a", "b", None]})
 SPEC = TableSpec(name="orders", namespace=None, job="shop", stream="orders", run_id="run-1")
-
-
-class MemoryStates:
-    """A state store in a dict."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, tuple[int, str]] = {}
-
-    def load(self, key: str) -> str | None:
-        return self.texts[key][1] if key in self.texts else None
-
-    def save(self, key: str, expected_generation: int, text: str) -> bool:
-        if self.texts.get(key, (0, ""))[0] != expected_generation:
-            return False
-        self.texts[key] = (expected_generation + 1, text)
-        return True
 
 
 class FolderWriter(BaseWriter):

@@ -6,8 +6,9 @@ neither pyarrow nor pydantic.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from dativo_plugin_sdk.lazy_names import lazily
 
 if TYPE_CHECKING:
     from dativo_ingest.errors import (
@@ -96,16 +97,6 @@ __all__ = [
 ]
 
 _PLUGIN_NAMES = frozenset({"BaseReader", "BaseWriter", "ConnectionTestResult", "DiscoveryResult", "PluginLoader"})
+_HOME = {name: "plugins" if name in _PLUGIN_NAMES else "errors" for name in __all__ if name != "__version__"}
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "plugins" if name in _PLUGIN_NAMES else "errors"
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(globals(), _HOME)

@@ -40,6 +40,9 @@ VALUES: dict[str, Callable[[Any], Any]] = {
     "table": writer_messages.made_table_from_json,
     "load_state": messages.committed_state_from_json,
     "commit": messages.receipt_from_json,
+    "instance": writer_messages.made_instance_from_json,
+    "write_batch": writer_messages.files_from_json,
+    "commit_files": writer_messages.snapshot_id_from_json,
 }
 PARAMS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "configure": lambda params: messages.source_config_from_json(params["config"]),
@@ -52,6 +55,8 @@ PARAMS: dict[str, Callable[[dict[str, Any]], Any]] = {
     ),
     "table": lambda params: messages.table_from_json(params["spec"]),
     "commit": lambda params: messages.commit_request_from_json(params["request"]),
+    "instance": lambda params: writer_messages.asset_from_json(params["asset"]),
+    "commit_files": lambda params: writer_messages.files_from_json(params["metadata"]),
 }
 
 
@@ -150,7 +155,7 @@ def test_the_bytes_of_the_page_are_a_hello_and_a_batch() -> None:
     (hello,) = FrameDecoder().feed(hexdump("hello.hex"))
     data = hexdump("data.hex")
     found = ArrowReceiver(filler(data)).batch()
-    (encoded,) = [message["value"]["arrow_schema"] for message in every_message() if "arrow_schema" in str(message)]
+    (encoded,) = set(re.findall(r'"arrow_schema":\s+"([^"]+)"', PAGE))
 
     assert hello == {"type": "hello", "token": "00112233445566778899aabbccddeeff"}
     assert found.batch.to_pydict() == {"id": [1, 2, 3]}

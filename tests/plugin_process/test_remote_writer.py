@@ -24,26 +24,11 @@ from dativo_plugin_sdk import (
     TableWriter,
     TargetConfig,
 )
+from dativo_plugin_sdk.testing.ends import MemoryStates
 
 ROWS = pa.record_batch({"id": [1, 2, 3], "name": ["a", "b", None]})
 BAD = pa.record_batch({"reason": ["no number"]})
 SPEC = TableSpec("events", "raw", "shop", "public.events", "run-1", options={"partition_by": ["id"]})
-
-
-class MemoryStates:
-    """A state store in a dict."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, tuple[int, str]] = {}
-
-    def load(self, key: str) -> str | None:
-        return self.texts[key][1] if key in self.texts else None
-
-    def save(self, key: str, expected_generation: int, text: str) -> bool:
-        if self.texts.get(key, (0, ""))[0] != expected_generation:
-            return False
-        self.texts[key] = (expected_generation + 1, text)
-        return True
 
 
 class Rig:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any, TypeAlias
 
 import crash_zygote
 import pyarrow as pa
+import zygote
 from crash_places import COLUMNS, JOB, PLACES, STREAM, Place
 
 ROWS = 60
@@ -41,18 +40,11 @@ Point: TypeAlias = tuple[str, int]
 Row: TypeAlias = tuple[Any, ...]
 
 
-class Zygote:
+class Zygote(zygote.Zygote):
     """The process whose forks are the runs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
     def scene(self, orders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(list(orders)) + "\n")
-        self._process.stdin.flush()
-        answer: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
+        answer: list[dict[str, Any]] = self.ask(list(orders))
         return answer
 
     def run(self, config: Path, *, kill_after_s: float | None = None) -> tuple[int, float]:
@@ -100,13 +92,8 @@ def hatched() -> Iterator[Zygote]:
         "dativo_ingest.targets.iceberg.rest",
         *sorted(set(seams)),
     ]
-    command = [sys.executable, crash_zygote.__file__, *modules]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with zygote.hatched(crash_zygote.__file__, modules) as process:
         yield Zygote(process)
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @dataclass

@@ -8,7 +8,6 @@ file through the engine, in a process of its own, that kills itself when it come
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
 import inspect
 import json
@@ -23,6 +22,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from zygote import answer
 
 LONGEST_S = 60.0  # then a run counts as hung
 _MEET_S = 3.0  # how long a run waits for the others that are to begin with it
@@ -212,17 +213,5 @@ def scene(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return ended
 
 
-def main() -> None:
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # what a fork does not touch it need not copy
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(scene(json.loads(line))) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    answer(scene)

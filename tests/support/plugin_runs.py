@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 
 import plugin_zygote
 import writer_plugins
+import zygote
 from counting_reader import row
 
 ROWS = 250
@@ -22,31 +21,19 @@ _HERE = Path(__file__).parent
 _MODULES = ("dativo_ingest.run.engine", "dativo_ingest.run.open_job", "dativo_ingest.plugin_process.remote_reader")
 
 
-class Zygote:
+class Zygote(zygote.Zygote):
     """The process whose forks are the runs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
     def be(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        answer: dict[str, Any] = self.ask(order)
         return answer
 
 
 @contextmanager
 def hatched() -> Iterator[Zygote]:
     """Start the process; it ends with its input."""
-    command = [sys.executable, plugin_zygote.__file__, *_MODULES]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with zygote.hatched(plugin_zygote.__file__, _MODULES) as process:
         yield Zygote(process)
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @dataclass

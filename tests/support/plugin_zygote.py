@@ -7,18 +7,15 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
-import json
 import os
 import select
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from crash_zygote import LONGEST_S, start
+from zygote import answer
 
 _ALL_GONE_S = 10.0  # for what follows a killed engine
 _HOST = b"dativo_plugin_sdk.host"
@@ -103,17 +100,5 @@ def _wait(process: int, seconds: float) -> bool:
     return bool(select.select([process], [], [], seconds)[0])
 
 
-def main() -> None:
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(be(json.loads(line))) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    answer(be)

@@ -6,8 +6,9 @@ first name that needs it.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from dativo_plugin_sdk.lazy_names import lazily
 
 if TYPE_CHECKING:
     from dativo_plugin_sdk.asset import (
@@ -336,14 +337,4 @@ __all__ = [
     "wrap_exception",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(globals(), _HOME)

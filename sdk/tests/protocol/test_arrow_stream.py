@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hostile_arrow import filler
 
 from dativo_plugin_sdk.errors import DataFormatError, PluginExecutionError
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Flags, Limits
@@ -38,19 +38,6 @@ def sent(*batches: pa.RecordBatch, flags: Flags = Flags.ROWS) -> bytes:
         sender.send(batch, flags)
     sender.end()
     return sink.getvalue()
-
-
-def filler(data: bytes) -> Callable[[memoryview], None]:
-    at = 0
-
-    def fill(view: memoryview) -> None:
-        nonlocal at
-        if at + len(view) > len(data):
-            raise EOFError
-        view[:] = data[at : at + len(view)]
-        at += len(view)
-
-    return fill
 
 
 def received(data: bytes, count: int = 1, **limits: int) -> list[pa.RecordBatch]:

@@ -5,8 +5,9 @@ The suites are tests of pytest (``pip install 'dativo-plugin-sdk[testing]'``); a
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from dativo_plugin_sdk.lazy_names import lazily
 
 if TYPE_CHECKING:
     from dativo_plugin_sdk.testing.cases import (
@@ -60,14 +61,4 @@ __all__ = [
     "serving",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(globals(), _HOME)
