@@ -40,6 +40,24 @@ def test_the_writer_of_files_keeps_what_writers_promise(examples: Path) -> None:
     assert len(outcomes) == 39
 
 
+def test_the_reader_of_arrow_batches_keeps_what_readers_promise(examples: Path) -> None:
+    outcomes = checked(examples / "plugins" / "csv_exports" / "csv_exports_reader.py", "--in-process")
+
+    assert {check for check, outcome in outcomes.items() if outcome == "gap"} == {
+        "bad_credentials",
+        "secrets",
+        "old_states",
+    }
+    assert len(outcomes) == 15
+
+
+def test_the_reader_of_an_inbox_keeps_what_readers_promise(examples: Path) -> None:
+    outcomes = checked(examples / "plugins" / "meter_inbox" / "meter_inbox_reader.py", "--in-process")
+
+    assert {outcomes[check] for check in ("resume", "old_states", "state", "cancel")} == {"passed"}
+    assert len(outcomes) == 15
+
+
 def test_the_reader_in_c_keeps_what_readers_promise(examples: Path, tmp_path: Path) -> None:
     folder = built(examples / "plugins" / "c_reader", tmp_path)
 

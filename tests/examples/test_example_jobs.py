@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -119,6 +122,33 @@ def test_an_api_that_is_down_is_worth_another_try_and_a_wrong_key_is_not(run: Ru
     assert (down["exit_code"], down["retryable"]) == (75, True)
     assert (refused["exit_code"], refused["retryable"]) == (77, False)
     assert "wrong-key-1234" not in json.dumps(refused)
+
+
+def test_exports_come_as_batches_and_each_file_once(run: Run, folder: Path) -> None:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder / "data" / "exports"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        first, second = run("exports_to_parquet.yaml", EXPORTS_URL=url), run("exports_to_parquet.yaml", EXPORTS_URL=url)
+        server.shutdown()
+
+    assert (counts(first), second["status"]) == ({"orders": (5, 5, 0)}, "no_data")
+    assert first["plugins"][0]["grant"]["network"] == [url.removeprefix("http://")]
+    orders = read_dataset(folder / "warehouse" / "exports" / "orders")
+    assert str(orders.schema.field("ordered_at").type).startswith("timestamp")
+
+
+def test_meters_are_told_what_is_committed_and_bad_readings_are_kept(run: Run, folder: Path) -> None:
+    first, second = run("meters_to_duckdb.yaml"), run("meters_to_duckdb.yaml")
+
+    assert (counts(first), second["status"]) == ({"readings": (6, 5, 1)}, "no_data")
+    assert json.loads((folder / "data" / "meters" / "taken.json").read_text()) == {
+        "file": "2026-03-02.jsonl",
+        "line": None,
+    }
+    with duckdb.connect(str(folder / "warehouse" / "meters.duckdb"), read_only=True) as database:
+        rejected = database.execute("SELECT source, line FROM power.readings__quarantine").fetchall()
+    assert rejected == [("2026-03-02.jsonl", 2)]
 
 
 def test_every_example_job_is_run_by_a_test(examples: Path) -> None:
