@@ -1,11 +1,13 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cli_plugins
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from command_line import PLUGINS, Invoke, WriteJob
+from in_process import registered
 
 from dativo_ingest.cli.program import dativo
 
@@ -40,6 +42,16 @@ def write_job(tmp_path: Path) -> WriteJob:
         return path
 
     return write
+
+
+@pytest.fixture
+def plugins_in_process() -> Iterator[None]:
+    """Run the tests' plugins in this process: for tests of something else, which need not wait for processes."""
+    with (
+        registered(f"{PLUGINS}:Reader", cli_plugins.Reader),
+        registered(f"{PLUGINS}:Writer", cli_plugins.Writer, "writer"),
+    ):
+        yield
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from command_line import Invoke, WriteJob, validate
 
 from dativo_ingest.run.documents_schema import REPORT
 
+pytestmark = pytest.mark.usefixtures("plugins_in_process")
+
 TARGETS: dict[str, dict[str, Any]] = {
     "iceberg": {"connector": "iceberg", "connection": {"warehouse": "lake"}, "namespace": "raw"},
     "parquet": {"connector": "parquet", "connection": {"path": "lake"}},

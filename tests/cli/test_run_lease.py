@@ -11,6 +11,8 @@ from command_line import Invoke, WriteJob
 
 from dativo_ingest.run.lease_store import Owner, SqliteLeaseStore
 
+pytestmark = pytest.mark.usefixtures("plugins_in_process")
+
 KEY = "app/orders"
 THEIRS = Owner("theirs", "elsewhere", 7, "another boot", "12345")
 

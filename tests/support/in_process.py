@@ -14,18 +14,20 @@ from unittest import mock
 
 from dativo_ingest.registry import connectors
 from dativo_ingest.registry.connectors import Connector
+from dativo_ingest.run import ends
 
 
 @contextmanager
-def registered(name: str, reader: type[Any]) -> Iterator[None]:
-    """Let jobs name a reader's class."""
+def registered(name: str, plugin: type[Any], kind: connectors.Kind = "reader") -> Iterator[None]:
+    """Let jobs name a reader's or a writer's class."""
+    before = ends.find
 
-    def find(kind: connectors.Kind, wanted: str, **how: Any) -> Connector:
-        if (kind, wanted) == ("reader", name):
-            return Connector(name, "1.0", built_in=True, plugin=reader)
-        return connectors.find(kind, wanted, **how)
+    def find(wanted_kind: connectors.Kind, wanted: str, **how: Any) -> Connector:
+        if (wanted_kind, wanted) == (kind, name):
+            return Connector(name, "1.0", built_in=True, plugin=plugin)
+        return before(wanted_kind, wanted, **how)
 
-    with mock.patch("dativo_ingest.run.ends.find", find):
+    with mock.patch.object(ends, "find", find):
         yield
 
 
