@@ -11,6 +11,8 @@ from dativo_plugin_sdk.loading import class_from_path
 from dativo_plugin_sdk.plugin_calls import call_plugin
 from dativo_plugin_sdk.protocol.error_messages import error_to_json
 from dativo_plugin_sdk.reader import BaseReader
+from dativo_plugin_sdk.testing import pytest_plugin
+from dativo_plugin_sdk.testing.gaps import Verdict
 
 
 def deeper(depth: int) -> None:
@@ -23,10 +25,8 @@ def test_an_unforeseen_error_tells_each_line_of_the_plugin_that_it_came_through(
     with pytest.raises(PluginExecutionError) as caught:
         call_plugin("Shop.extract", deeper, 1)
 
-    assert [place.rpartition("/")[2] for place in caught.value.details["at"]] == [
-        "test_plugin_faults.py:18 in deeper",
-        "test_plugin_faults.py:19 in deeper",
-    ]
+    first = deeper.__code__.co_firstlineno
+    assert caught.value.details["at"] == [f"{__file__}:{first + 2} in deeper", f"{__file__}:{first + 3} in deeper"]
 
 
 def test_of_a_long_way_both_ends_are_told() -> None:
@@ -48,6 +48,17 @@ def test_a_traceback_that_crosses_has_the_lines_of_the_plugin_and_none_of_the_sd
 
     assert "deeper(" in told or "in deeper" in told
     assert "plugin_calls.py" not in told
+
+
+def test_a_suite_tells_the_lines_of_the_plugin_too() -> None:
+    with pytest.raises(PluginExecutionError) as caught:
+        call_plugin("Shop.extract", deeper, 0)
+
+    told = pytest_plugin.message_of(Verdict("failed"), caught.value).splitlines()
+
+    assert told[0] == "PluginExecutionError: Shop.extract failed: ValueError: too deep"
+    assert told[1].startswith("  at ")
+    assert told[1].endswith(" in deeper")
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,22 @@ def test_beyond_the_limit_everything_is_dropped_and_that_is_told_once() -> None:
 
     assert taken == [True, False, False, False]
     assert said == ["12345", "the plugin printed and logged more than 10 bytes; the rest is dropped"]
+
+
+def test_of_a_crash_the_lines_of_the_plugins_own_code_are_kept() -> None:
+    told: list[str] = []
+    output = Output(2**20, told.append)
+    dump = [
+        "Fatal Python error: Segmentation fault",
+        "Current thread 0x00007f74b47d6b80 (most recent call first):",
+        '  File "/shop/reader.py", line 6 in extract',
+        *(f'  File "/venv/dativo_plugin_sdk/host/session.py", line {line} in _value' for line in range(30)),
+        '  File "<frozen runpy>", line 88 in _run_code',
+        "Extension modules: numpy._core._multiarray_umath (total: 1)",
+    ]
+
+    for line in dump:
+        output.line(line)
+
+    assert told == dump
+    assert output.last_lines == dump[:3]

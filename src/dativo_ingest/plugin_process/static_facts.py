@@ -94,11 +94,13 @@ def facts_of_entry_point(entry: EntryPoint) -> StaticFacts:
 
 def with_distribution(facts: StaticFacts, distribution: Distribution) -> StaticFacts:
     """Add what a distribution's metadata tell: its version where the class has none, and what it requires."""
+    metadata = distribution.metadata
     return replace(
         facts,
         version=distribution.version if facts.version is None else facts.version,
         requires_sdk=both(facts.requires_sdk, _required_sdk(distribution.requires or ())),
-        requires_python=distribution.metadata["Requires-Python"],
+        # Who has imported the package importlib_metadata gets its classes here, which raise KeyError.
+        requires_python=metadata["Requires-Python"] if "Requires-Python" in metadata else None,  # noqa: SIM401
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import unicodedata
@@ -16,6 +17,8 @@ LAST_LINES: Final = 20
 _MAX_LINE_BYTES = 16384
 _SHOWN_CHARACTERS = 4096  # fewer, so that a secret that is cut in two lies in what does not show
 _CUT = " … (cut)"
+_NOT_THE_PLUGINS = re.compile(r'  File "(<frozen |[^"]*/(dativo_plugin_sdk/|threading\.py"))|Extension modules: ')
+"""Of what Python says where it crashes, the lines that tell nothing of the plugin's own code."""
 
 
 def printable(text: str) -> str:
@@ -83,8 +86,9 @@ class Output:
         shown = redact(printable(redact(text)))
         if len(shown) > _SHOWN_CHARACTERS:
             shown = shown[:_SHOWN_CHARACTERS] + _CUT
-        with self._lock:
-            self._last.append(shown)
+        if not _NOT_THE_PLUGINS.match(shown):
+            with self._lock:
+                self._last.append(shown)
         return shown
 
 

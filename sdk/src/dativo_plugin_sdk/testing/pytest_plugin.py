@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dativo_plugin_sdk.errors import DativoError
 from dativo_plugin_sdk.testing import gaps
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def pytest_runtest_makereport(
         "outcome": verdict.outcome,
         "gap": verdict.kind,
         "reason": verdict.reason,
-        "message": _message(verdict, raised) if verdict.outcome == "failed" else None,
+        "message": message_of(verdict, raised) if verdict.outcome == "failed" else None,
         "duration_s": round(call.duration, 3),
     }
     item.stash[VERDICT] = found
@@ -114,11 +115,16 @@ def _title(item: pytest.Item) -> str:
     return (item.function.__doc__ or "").strip().rstrip(".")  # type: ignore[attr-defined]  # a function's item
 
 
-def _message(verdict: gaps.Verdict, raised: BaseException | None) -> str:
+def message_of(verdict: gaps.Verdict, raised: BaseException | None) -> str:
+    """Say why a check did not pass: of what a plugin raised, the lines of its own code too."""
     if verdict.reason is not None or raised is None:
         return verdict.reason or ""
     text = str(raised).partition("\nassert ")[0]  # what pytest adds repeats the values
-    return text if isinstance(raised, AssertionError) else f"{type(raised).__name__}: {text}"
+    if isinstance(raised, AssertionError):
+        return text
+    at = raised.details.get("at") if isinstance(raised, DativoError) else None
+    places = [f"\n  at {place}" for place in at] if isinstance(at, list) else []
+    return "".join([f"{type(raised).__name__}: {text}", *places])
 
 
 class _Collector:
