@@ -272,9 +272,10 @@ def test_a_plugin_gets_nothing_of_the_engines_environment(hostile: MakeReader, m
     }
 
 
-def test_folders_that_nobody_may_look_into_go_too(hostile: MakeReader) -> None:
-    with pytest.raises(PluginExecutionError):
-        everything(hostile("read", "locked_folder"))
+@pytest.mark.parametrize("act", ["locked_folder", "deep_folders"])
+def test_folders_that_are_hard_to_remove_go_too(hostile: MakeReader, act: str) -> None:
+    with pytest.raises(PluginExecutionError, match="ended with exit code 7"):
+        everything(hostile("read", act))
 
 
 def test_no_process_and_no_folder_outlives_an_engine_that_is_killed(remains: Remains, tmp_path: Path) -> None:

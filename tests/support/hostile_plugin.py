@@ -266,6 +266,15 @@ class Plugin:
         folder.parent.chmod(0)
         os._exit(7)
 
+    def act_deep_folders(self) -> None:
+        """Leave folders nested deeper than a path may be long."""
+        os.chdir(os.environ["HOME"])
+        for _ in range(1200):
+            Path("deep").mkdir()
+            os.chdir("deep")
+        Path("file").touch()
+        os._exit(7)
+
     def act_environment(self) -> None:
         """Print the names of what it was given."""
         os.write(1, f"given {' '.join(sorted(os.environ))}\n".encode())

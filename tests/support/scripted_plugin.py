@@ -133,7 +133,7 @@ class ScriptedSession:
     def flood(self) -> PluginError:
         return PluginError("a flood", error_code="RESOURCE_OUTPUT")
 
-    def wait(self, _timeout_s: float) -> Exit | None:
+    def exit(self, _timeout_s: float = 0.0) -> Exit | None:
         return Exit(0, None)
 
     def usage(self) -> Usage:

@@ -284,7 +284,7 @@ class Conversation:
             try:
                 self._patience = "to the end"  # which comes soon
                 self._begin_within("shutdown", self._spec.stop_s)
-                if self.session.wait(self._spec.stop_s) is None:
+                if self.session.exit(self._spec.stop_s) is None:
                     self._warn(f"the plugin {self._spec.plugin} did not end when it was asked to, and was ended")
                     self.killed = self.killed or "stop"
             except DativoError as error:
@@ -461,7 +461,7 @@ class Conversation:
         except LeftError:
             raise
         except GoneError:
-            self._fail(self._ended_error(what, self.session.wait(_GONE_S)))
+            self._fail(self._ended_error(what, self.session.exit(_GONE_S)))
         except OverdueError:
             self._fail(self._overdue_error(within, what))
         except PluginError as error:
@@ -472,7 +472,7 @@ class Conversation:
 
     def _fail(self, error: PluginError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
-        ended_by_us = self.session.failure or (error if self.session.wait(0) is None else None)
+        ended_by_us = self.session.failure or (error if self.session.exit() is None else None)
         self.killed = self.killed or (ended_by_us.error_code if ended_by_us is not None else None)
         self.session.kill(error)
         self.close()
@@ -503,6 +503,7 @@ class Conversation:
         )
 
     def _not_started(self, found: Exit) -> PluginError:
+        self.session.close()  # for the last that it printed
         lines = self.session.output.last_lines
         said = f": {lines[-1]}" if lines else ""
         return PluginLoadError(
@@ -515,7 +516,7 @@ class Conversation:
         failure = self.session.failure
         if failure is not None:
             raise failure
-        found = self.session.exit
+        found = self.session.exit()
         if found is None:
             raise OverdueError
         raise self._not_started(found)

@@ -107,7 +107,7 @@ class Starter:
         started_s = time.monotonic()
 
         def note_end(process: Conversation) -> None:
-            found, usage = process.session.wait(0), process.session.usage()
+            found, usage = process.session.exit(), process.session.usage()
             number = found.signal if found is not None else None
             self.hosted.record.ended(
                 ProcessUsage(

@@ -11,7 +11,6 @@ import math
 import os
 import secrets
 import selectors
-import shutil
 import socket
 import struct
 import subprocess
@@ -26,6 +25,7 @@ from typing import Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.output import Lines, Output
+from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import PluginError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
 
@@ -118,20 +118,23 @@ class Session:
         self._exit: Exit | None = None
         self._usage = Usage()
         self._peers: dict[End, socket.socket] = {}
-        self._folder = _make_folder()
+        self._folder = _name_of_folder()
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
         self._status = b""
         try:
-            for end in ("control", "data"):
-                self._listeners[end] = _listen(self._folder / f"{end}.sock")
             self._process, self._report = self._start()
         except OSError as error:
             self.kill()
+            raise self._cannot_start(error) from error
+        try:
+            self._let_go_on()
+        except OSError as error:
+            self.kill()
+            self._process.communicate()
+            os.close(self._report)
             self._tidy_up()
-            raise ResourceUnavailableError(
-                f"the process of the plugin {spec.plugin} cannot be started: {error.strerror}"
-            ) from error
+            raise self._cannot_start(error) from error
         self._watcher = threading.Thread(target=self._watch, name=f"watch {spec.plugin}", daemon=True)
         self._watcher.start()
 
@@ -141,10 +144,10 @@ class Session:
         with self._changed:
             return self._failure
 
-    @property
-    def exit(self) -> Exit | None:
-        """How the process ended, once it has."""
+    def exit(self, timeout_s: float = 0.0) -> Exit | None:
+        """Wait until the process and all that it started have ended, and tell how; None if that takes longer."""
         with self._changed:
+            self._changed.wait_for(lambda: self._exit is not None, timeout_s)
             return self._exit
 
     def connect(self, while_waiting: Callable[[], None]) -> bool:
@@ -182,7 +185,7 @@ class Session:
             os.close(lifeline)
 
     def wait(self, timeout_s: float) -> Exit | None:
-        """Wait until the process, what it started and what was kept for it are gone; None if that takes longer."""
+        """Wait until what was kept for the process is gone, too; None if that takes longer."""
         self._watcher.join(timeout_s)
         with self._changed:
             return None if self._watcher.is_alive() else self._exit
@@ -205,8 +208,6 @@ class Session:
         return len(self._peers) == len(self._listeners) or self._failure is not None or self._exit is not None
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
-        home = self._folder / "home"
-        home.mkdir(mode=0o700)
         alive, self._lifeline = os.pipe()
         report, status = os.pipe()
         command = [sys.executable, "-I", "-S", _WARDEN, str(alive), str(status), str(self._folder)]
@@ -217,7 +218,7 @@ class Session:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env=self._environment(home),
+                    env=self._environment(),
                     pass_fds=(alive, status),
                     start_new_session=True,
                     bufsize=0,
@@ -231,15 +232,33 @@ class Session:
             os.close(alive)
             os.close(status)
 
-    def _environment(self, home: Path) -> dict[str, str]:
+    def _let_go_on(self) -> None:
+        """Make what the plugin needs, now that the warden is there to remove it whatever happens to this process."""
+        self._folder.mkdir(mode=0o700)
+        self._home.mkdir(mode=0o700)
+        for end in ("control", "data"):
+            self._listeners[end] = _listen(self._folder / f"{end}.sock")
+        assert self._lifeline is not None  # noqa: S101  it was made by `_start`
+        os.write(self._lifeline, b"g")
+
+    def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
+        return ResourceUnavailableError(
+            f"the process of the plugin {self.spec.plugin} cannot be started: {error.strerror}"
+        )
+
+    @property
+    def _home(self) -> Path:
+        return self._folder / "home"
+
+    def _environment(self) -> dict[str, str]:
         names = {*_PASSED_ON, *self.spec.grant.environment}
         passed_on = {
             name: value for name, value in os.environ.items() if name in names or name.startswith(_PASSED_ON_PREFIX)
         }
         return {
             **passed_on,
-            "HOME": str(home),
-            "TMPDIR": str(home),
+            "HOME": str(self._home),
+            "TMPDIR": str(self._home),
             FOLDER_VARIABLE: str(self._folder),
             TOKEN_VARIABLE: self.token,
         }
@@ -333,6 +352,8 @@ class Session:
     def _read_report(self) -> bool:
         piece = os.read(self._report, _PIECE_BYTES)
         self._status = (self._status + piece)[:_PIECE_BYTES]
+        if self._status.endswith(b"\n"):
+            self._note_end()
         return bool(piece)
 
     def _note_end(self) -> None:
@@ -344,7 +365,7 @@ class Session:
     def _tidy_up(self) -> None:
         for listener in self._listeners.values():
             listener.close()
-        _remove(self._folder)
+        remove(str(self._folder))  # where the warden could not
 
 
 def _read_status(line: bytes) -> tuple[Exit, Usage]:
@@ -359,13 +380,11 @@ def _read_status(line: bytes) -> tuple[Exit, Usage]:
         return Exit(None, None), Usage()
 
 
-def _make_folder() -> Path:
-    """Make a folder that only we may enter, where a socket's path is short enough."""
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    if len(os.fsencode(folder / "control.sock")) <= _MAX_SOCKET_PATH:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir="/tmp"))
+def _name_of_folder() -> Path:
+    """Give the name of a folder to be made, where a socket's path is short enough."""
+    name = FOLDER_PREFIX + secrets.token_hex(8)
+    folder = Path(tempfile.gettempdir(), name)
+    return folder if len(os.fsencode(folder / "control.sock")) <= _MAX_SOCKET_PATH else Path("/tmp", name)  # noqa: S108  a name that nobody can guess
 
 
 def _listen(path: Path) -> socket.socket:
@@ -373,14 +392,3 @@ def _listen(path: Path) -> socket.socket:
     listener.bind(str(path))
     listener.listen(8)
     return listener
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # the plugin left folders that nobody may look into
-        folder.chmod(0o700)
-        for root, names, _ in os.walk(folder):
-            for path in (Path(root, name) for name in names):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,10 +1,13 @@
 """The process between the engine and a plugin: nothing that the plugin starts outlives it.
 
 Run as ``python -I -S warden.py LIFELINE STATUS FOLDER COMMAND...`` by `dativo_ingest.sandbox.launch`, with the standard
-library alone, because it must be there within a moment. Two pipes join it to the engine, by their numbers: of LIFELINE
-it reads until a word comes, or the end, which comes also when the engine is killed; into STATUS it writes one line of
-JSON when all is over. It is the "child subreaper" of everything below it (``prctl(2)``): a process whose parent ends,
-however it went into a session of its own, becomes its child, is killed, and is waited for.
+library alone, because it must be there within a moment. Two pipes join it to the engine, by their numbers. Of LIFELINE
+it reads ``g``, when all is ready for the plugin, and later ``k``, when the plugin is to end; the pipe's end, which
+comes also when the engine is killed, ends the plugin too. Into STATUS it writes one line of JSON when no process is
+left. The last that it does is to remove FOLDER, which the engine makes once there is somebody to remove it.
+
+It is the "child subreaper" of everything below it (``prctl(2)``): a process whose parent ends, however it went into a
+session of its own, becomes its child, is killed, and is waited for.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _KILLING_S = 5.0  # what does not end by then is another user's by now, and not ours to kill
 _PAUSE_S = 0.002
 _NOT_STARTED = 127
+_GO = b"g"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KIB = 1024
 
 
@@ -77,16 +82,14 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    started = _start(command, prctl)
-    usage = _Usage()
-    engine_lives = _wait(alive, woken, usage, started)
-    _kill_all(usage, started)
-    with contextlib.suppress(OSError):  # nobody reads it any more
-        os.write(status, json.dumps(usage.document()).encode() + b"\n")
-    if not engine_lives:
-        import shutil  # noqa: PLC0415  it takes longer to import than all the rest, and is seldom needed
-
-        shutil.rmtree(folder, ignore_errors=True)
+    if os.read(alive, 1) == _GO:
+        started = _start(command, prctl)
+        usage = _Usage()
+        _wait(alive, woken, usage, started)
+        _kill_all(usage, started)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            os.write(status, json.dumps(usage.document()).encode() + b"\n")
+    remove(folder)
     return 0
 
 
@@ -114,19 +117,17 @@ def _become(command: list[str], prctl: Callable[..., int], warden: int) -> NoRet
         os._exit(_NOT_STARTED)
 
 
-def _wait(alive: int, woken: int, usage: _Usage, started: int) -> bool:
-    """Wait for the plugin's end or the engine's word; say whether the engine is still there."""
+def _wait(alive: int, woken: int, usage: _Usage, started: int) -> None:
+    """Wait for the plugin's end, or until the engine has something to say, or has ended."""
     poll = select.poll()
     poll.register(alive, select.POLLIN)
     poll.register(woken, select.POLLIN)
     while usage.status is None:
         ready = {number for number, _ in poll.poll()}
         if alive in ready:
-            return bool(os.read(alive, 1))
+            return
         os.read(woken, _KIB)
         usage.reap(started)
-    ready = {number for number, _ in poll.poll(0)}
-    return alive not in ready or bool(os.read(alive, 1))
 
 
 def _kill_all(usage: _Usage, started: int) -> None:
@@ -159,6 +160,51 @@ def _children() -> Iterator[int]:
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123  likewise
                 if int(stat.read().rpartition(b")")[2].split()[1]) == own:  # a name may have brackets
                     yield int(name)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder with all that is in it, however deep it is nested and whoever may look into it.
+
+    One folder is open at a time, and none is named by a path, which would grow beyond what the system takes.
+    """
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)  # noqa: PTH101  pathlib takes long to import
+        at = os.open(folder, _FOLDER)
+        try:
+            way: list[str] = []
+            left = [_emptied(at)]
+            while way or left[-1]:
+                if left[-1]:
+                    way.append(left[-1].pop())
+                    os.chmod(way[-1], 0o700, dir_fd=at)
+                    at = _moved(at, way[-1])
+                    left.append(_emptied(at))
+                else:
+                    left.pop()
+                    at = _moved(at, "..")
+                    os.rmdir(way.pop(), dir_fd=at)
+        finally:
+            os.close(at)
+        os.rmdir(folder)  # noqa: PTH106  pathlib takes long to import
+
+
+def _moved(at: int, name: str) -> int:
+    """Open a folder beside or below an open one, and close that."""
+    there = os.open(name, _FOLDER, dir_fd=at)
+    os.close(at)
+    return there
+
+
+def _emptied(at: int) -> list[str]:
+    """Remove the files of an open folder, and give the names of its folders."""
+    folders = []
+    with os.scandir(at) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=at)
+    return folders
 
 
 if __name__ == "__main__":
