@@ -123,7 +123,7 @@ class TestCsv(FileSuite):
     plugin = CsvReader
     version = __version__
     connector = "csv"
-    large_parts, memory_bytes = 32, 96 * 2**20  # blocks are parsed side by side
+    large_parts, memory_bytes = 44, 128 * 2**20  # blocks are parsed side by side, more of them where cores are busy
     write = staticmethod(write_csv)
 
 

@@ -80,9 +80,9 @@ def fill(table: TableWriter, batch: pa.RecordBatch = ROWS) -> None:
     table.write(batch)
 
 
-def spelt(batch: pa.RecordBatch) -> tuple[pa.Schema, str]:
-    """Give what a batch has, in a form in which a NaN is one."""
-    return batch.schema, repr(batch.to_pylist())
+def spelt(batch: pa.RecordBatch) -> tuple[pa.Schema, list[str]]:
+    """Give what a batch has, in a form in which a NaN is one and nanoseconds stay."""
+    return batch.schema, [column.to_string(window=batch.num_rows) for column in batch.columns]
 
 
 def test_every_type_reaches_a_simple_writer_as_the_values_that_python_has_for_it(make: MakeWriter, lake: Path) -> None:
