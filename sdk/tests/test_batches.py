@@ -361,3 +361,22 @@ def test_columns_of_json_hold_the_values_as_they_were(rows):
             if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
                 continue  # may be JSON already
             assert (None if text is None else json.loads(text)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        pytest.param(Decimal("2.50"), True, id="fits"),
+        pytest.param(Decimal("1E+3"), True, id="an exponent"),
+        pytest.param(Decimal("2.505"), False, id="too many digits after the point"),
+        pytest.param(Decimal(12345678901), False, id="too many digits before it"),
+    ],
+)
+def test_decimals_have_the_wanted_type_at_once_where_nothing_is_lost(value: Decimal, fits: bool) -> None:
+    schema = pa.schema({"amount": pa.decimal128(12, 2)})
+
+    (message,) = to_batches([{"amount": value}, {"amount": Decimal("1.00")}], schema)
+
+    assert isinstance(message, Rows)
+    assert (message.batch.schema == schema) is fits
+    assert message.batch["amount"][0].as_py() == value

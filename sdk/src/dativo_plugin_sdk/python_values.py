@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -36,7 +37,7 @@ class Column:
         return self.field.with_type(_settled(self.field.type))
 
 
-def as_wanted(wanted: pa.Field[Any], values: Sequence[Any]) -> Column:  # noqa: PLR0911  one line for each kind
+def as_wanted(wanted: pa.Field[Any], values: Sequence[Any]) -> Column:  # noqa: C901, PLR0911  one each
     """Make a column of the kind that ``wanted`` is, of the types that the values have.
 
     Where the values are of several kinds (ints and texts), they become text in the one spelling that the engine reads
@@ -58,6 +59,9 @@ def as_wanted(wanted: pa.Field[Any], values: Sequence[Any]) -> Column:  # noqa: 
         return _one_kind(name, values, (str, bytes), data_type)
     if pa.types.is_binary(data_type) and len(kinds) > 1:
         return _bytes(name, values, data_type)
+    if kinds == {Decimal} and pa.types.is_decimal128(data_type):
+        with contextlib.suppress(pa.ArrowInvalid):  # some do not fit; the engine says which
+            return _column(name, pa.array(values, data_type))
     if _is_flat(kinds, data_type):
         column = _agreed(name, values, kinds)
         if column is not None and not column.bad:
@@ -191,10 +195,11 @@ def _decimals(name: str, values: Sequence[Any]) -> Column | None:
 
 def _datetimes(name: str, values: Sequence[Any]) -> Column | None:
     """Take datetimes that all have an offset, or all have none."""
-    aware = {value.tzinfo is not None for value in values if value is not None}
-    if len(aware) > 1:
+    offsets = [value.tzinfo for value in values if value is not None]
+    naive = offsets.count(None)
+    if 0 < naive < len(offsets):
         return None
-    if aware == {True}:
+    if not naive:
         return _column(name, pa.array(values, pa.timestamp("us", tz="UTC")))
     return _column(name, pa.array(values, pa.timestamp("us")))
 
