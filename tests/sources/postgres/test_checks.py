@@ -184,7 +184,7 @@ def test_a_stream_that_is_not_there_and_a_cursor_that_is_not_are_told(shop):
     where, no_cursor = failed(walk(shop.connection, shop.credentials, [stream]))
 
     assert (step, error.error_code) == ("permission checked.order", "DATA_NOT_FOUND")
-    assert "did you mean checked.orders?" in error.hint
+    assert error.hint.startswith("did you mean checked.orders")  # other tests' schemas may have an orders, too
     assert (where, no_cursor.error_code) == ("permission checked.orders", "INVALID_CONFIG")
     assert "has no column updated_at" in no_cursor.message
 
