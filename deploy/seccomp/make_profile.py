@@ -38,7 +38,7 @@ ALLOWED = {
         getdents64 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
         symlink symlinkat chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat truncate
         ftruncate fallocate fadvise64 readahead fsync fdatasync sync_file_range flock umask dup dup2 dup3 fcntl pipe
-        pipe2 sendfile splice tee copy_file_range memfd_create inotify_init inotify_init1 inotify_add_watch
+        pipe2 sendfile splice tee copy_file_range inotify_init inotify_init1 inotify_add_watch
         inotify_rm_watch getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr setxattr lsetxattr fsetxattr
         removexattr lremovexattr fremovexattr""",
     "memory": """
@@ -79,6 +79,9 @@ TRAPPED = {
 
 FALLBACK_NEEDED = "clone3 openat2 io_uring_setup io_uring_enter io_uring_register"
 """Libraries try them first and do something else on ENOSYS; a filter cannot look into what they point to."""
+
+HIDDEN_MEMORY = "memfd_create memfd_secret shmget"
+"""Memory that no process has mapped: without a cgroup, nobody could count it."""
 
 NEW_NAMESPACES = {
     "CLONE_NEWNS": 0x00020000,
@@ -184,7 +187,7 @@ def _profile(known: set[str]) -> dict[str, Any]:
             _rule(sorted(trapped), "SCMP_ACT_TRAP"),
             # dockerd up to 20.10 knows no defaultErrnoRet and answers EPERM, on which libraries do not fall back:
             # glibc's clone3, above all. So all others are named.
-            _rule(sorted((known | set(FALLBACK_NEEDED.split())) - judged), "SCMP_ACT_ERRNO"),
+            _rule(sorted((known | set(f"{FALLBACK_NEEDED} {HIDDEN_MEMORY}".split())) - judged), "SCMP_ACT_ERRNO"),
         ],
     }
 

@@ -1,7 +1,7 @@
 """What the files beside this one must be. Written by deploy/seccomp/make_profile.py."""
 
 SHA256 = {
-    "plugin-v1.aarch64.bpf": "249c0edb6f5c921debe1bbad7bb26dd530ac7128a0c679809857aa3ba0253ea3",
-    "plugin-v1.json": "1f0d0816d3013c3a260ef3377a88a257ded826872f5a8784dee7112ccf7f8924",
-    "plugin-v1.x86_64.bpf": "a2c3b4dd9f301cec55235ef6cdddda3ab32e0cc1d6d83c58c5313115c0485a1c",
+    "plugin-v1.aarch64.bpf": "ef9875087496e43bb5266bc58ae7f84a77526299f420449c2e6d143dbca0a702",
+    "plugin-v1.json": "357e813146e2e954742c66a06fd953a4da891afc53cc25fe096a476bd14812d1",
+    "plugin-v1.x86_64.bpf": "ad41bdc7ff1feb99c38ac3b0746473927b186fa54bb9e618ff7d90bdc627b37b",
 }
