@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,19 @@ PYTHON = f"usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}
 SITE = f"{PYTHON}/site-packages"
 
 _NOT_NEEDED = frozenset(
-    "__pycache__ ensurepip idlelib include lib2to3 pydoc_data site-packages test tests tkinter turtledemo".split()
+    [
+        "__pycache__",
+        "ensurepip",
+        "idlelib",
+        "include",
+        "lib2to3",
+        "pydoc_data",
+        "site-packages",
+        "test",
+        "tests",
+        "tkinter",
+        "turtledemo",
+    ]
 )
 _NOT_NEEDED_FILES = re.compile(r"(\.(a|h|pyc|pyi|pyx|pxd)|_(test|xxtest|ctypes_test|tkinter)\w*\.[\w.-]*so)$")
 # The C library opens these by name when it looks up a host or ends a thread.
@@ -49,7 +61,9 @@ _TEXTS = {
     "etc/resolv.conf": "",
 }
 _FOLDERS = ("dev", "etc", "job", "proc", "run", "sys", "tmp")
-_CHECKED_NEVER = (1).to_bytes(4, "little")  # PEP 552: compiled from the source with this hash, and never looked at again
+_CHECKED_NEVER = (1).to_bytes(
+    4, "little"
+)  # PEP 552: compiled from the source with this hash, and never looked at again
 
 
 @dataclass

@@ -1,13 +1,14 @@
 """Docker and Podman of the tests' own, out of Debian's packages: no registry, no bridge, nothing installed.
 
-Each is started by the first test that asks for it and shared by all workers of the test run; see `engine_keeper` for how
-it ends. What was loaded into it stays in ``.tools``. That takes root and cgroups of version 1, as CI has them.
+Each is started by the first test that asks for it and shared by all workers of the test run; see `engine_keeper` for
+how it ends. What was loaded into it stays in ``.tools``. That takes root and cgroups of version 1, as CI has them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from debian import unpacked
+from docker import DockerClient
+from docker.errors import APIError
 
 Name = Literal["docker", "podman"]
 
@@ -41,6 +44,7 @@ _PODMAN = (
     "libglib2.0-0",
 )
 _GVISOR = ("runsc",)
+_SOURCES = ("deploy/images", "sdk/src", "src/dativo_ingest")
 _END_S = 30.0
 # gVisor's other platform needs the machine's own virtualisation.
 _RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none "$@"\n'
@@ -53,10 +57,12 @@ class ContainerEngine:
     Attributes:
         name: Which it is.
         socket: Where its API is.
+        image: The id of the image that plugins run in.
     """
 
     name: Name
     socket: Path
+    image: str = ""
 
     @property
     def url(self) -> str:
@@ -78,7 +84,9 @@ def running(name: Name) -> Iterator[ContainerEngine]:
     with _locked(name):
         user = _joined(folder) or _started(engine, folder, prepare)
     try:
-        yield engine
+        with _locked("images"):
+            image = _loaded(engine, _archive("plugin_runner"))
+        yield replace(engine, image=image)
     finally:
         user.shutdown(socket.SHUT_WR)
         user.settimeout(_END_S)
@@ -86,9 +94,47 @@ def running(name: Name) -> Iterator[ContainerEngine]:
         user.close()
 
 
+def load(engine: ContainerEngine, script: str) -> str:
+    """Build the image of a script in ``deploy/images``, unless it is there, and give its id."""
+    with _locked("images"):
+        return _loaded(engine, _archive(script))
+
+
+def _archive(script: str) -> Path:
+    """Give the image's archive, named by its id; it is built again when something that it is made of has changed."""
+    place = _TOOLS / "engines" / "images"
+    hashed = hashlib.sha256(sys.version.encode())
+    for each in sorted(importlib.metadata.distributions(), key=lambda each: each.name):
+        hashed.update(f"{each.name} {each.version}\n".encode())
+    for folder in _SOURCES:
+        for path in sorted((_TOOLS.parent / folder).rglob("*.py")):
+            hashed.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    key = f"{script}-{hashed.hexdigest()[:16]}"
+    found = list(place.glob(f"{key}-*.tar"))
+    if found:
+        return found[0]
+    for old in place.glob(f"{script}-*.tar"):
+        old.unlink()
+    command = [sys.executable, str(_TOOLS.parent / "deploy/images" / f"{script}.py"), str(place / "new")]
+    built = subprocess.run(command, capture_output=True, text=True, check=True)
+    return (place / "new").rename(place / f"{key}-{built.stdout.strip().removeprefix('sha256:')}.tar")
+
+
+def _loaded(engine: ContainerEngine, archive: Path) -> str:
+    image = f"sha256:{archive.stem.rpartition('-')[2]}"
+    with DockerClient(base_url=engine.url, timeout=300) as client:
+        if image not in {each.id for each in client.images.list()}:
+            with archive.open("rb") as content:
+                client.images.load(content)
+            for old in client.images.list(filters={"dangling": True}):
+                with suppress(APIError):  # somebody runs it
+                    client.images.remove(old.id)
+    return image
+
+
 def _folder() -> Path:
     """Give the folder of this working tree's sockets: a socket's path has to be short."""
-    folder = Path("/tmp", f"dativo-engines-{hashlib.sha256(os.fsencode(_TOOLS)).hexdigest()[:12]}")
+    folder = Path("/tmp", f"dativo-engines-{hashlib.sha256(os.fsencode(_TOOLS)).hexdigest()[:12]}")  # noqa: S108  checked below
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise RuntimeError(f"{folder} is somebody else's")
@@ -96,7 +142,7 @@ def _folder() -> Path:
 
 
 @contextmanager
-def _locked(name: Name) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     place = _TOOLS / "engines" / name
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("wb") as lock:
@@ -170,8 +216,7 @@ def _podman(engine: ContainerEngine) -> list[str]:
     software, docker = unpacked(*_PODMAN), unpacked(*_DOCKER)
     place = _TOOLS / "engines" / "podman"
     (place / "storage.conf").write_text(
-        '[storage]\ndriver = "overlay"\nrunroot = "/run/containers"\n'
-        f"graphroot = {json.dumps(str(place / 'data'))}\n"
+        f'[storage]\ndriver = "overlay"\nrunroot = "/run/containers"\ngraphroot = {json.dumps(str(place / "data"))}\n'
     )
     (place / "containers.conf").write_text(
         '[engine]\nruntime = "crun"\n[engine.runtimes]\n'

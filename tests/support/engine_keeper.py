@@ -40,6 +40,7 @@ for place in /sys/fs/cgroup/*; do
   esac
 done
 mount -t tmpfs tmpfs /run
+cd /run
 exec "$@"
 """
 
