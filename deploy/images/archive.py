@@ -30,7 +30,7 @@ class Image:
 
     Attributes:
         name: As people call it: ``dativo/plugin-runner:0.1.0``.
-        config: As the `OCI image specification <https://github.com/opencontainers/image-spec>`_ has it under ``config``.
+        config: As the OCI image specification has it under ``config``.
     """
 
     name: str
