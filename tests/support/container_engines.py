@@ -11,12 +11,11 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -72,6 +71,17 @@ class ContainerEngine:
 
 @contextmanager
 def running(name: Name) -> Iterator[ContainerEngine]:
+    """Use an engine that has the image that plugins run in.
+
+    Raises:
+        RuntimeError: It does not start; the message has the end of its log.
+    """
+    with without_image(name) as engine:
+        yield replace(engine, image=load(engine, "plugin_runner"))
+
+
+@contextmanager
+def without_image(name: Name) -> Iterator[ContainerEngine]:
     """Use an engine; it is started where nobody else of this working tree uses it.
 
     Raises:
@@ -84,9 +94,7 @@ def running(name: Name) -> Iterator[ContainerEngine]:
     with _locked(name):
         user = _joined(folder) or _started(engine, folder, prepare)
     try:
-        with _locked("images"):
-            image = _loaded(engine, _archive("plugin_runner"))
-        yield replace(engine, image=image)
+        yield engine
     finally:
         user.shutdown(socket.SHUT_WR)
         user.settimeout(_END_S)
@@ -122,7 +130,7 @@ def _archive(script: str) -> Path:
 
 def _loaded(engine: ContainerEngine, archive: Path) -> str:
     image = f"sha256:{archive.stem.rpartition('-')[2]}"
-    with DockerClient(base_url=engine.url, timeout=300) as client:
+    with closing(DockerClient(base_url=engine.url, timeout=300)) as client:
         if image not in {each.id for each in client.images.list()}:
             with archive.open("rb") as content:
                 client.images.load(content)
@@ -166,21 +174,16 @@ def _started(engine: ContainerEngine, folder: Path, prepare: Callable[[Container
     engine.socket.unlink(missing_ok=True)
     log = _TOOLS / "engines" / engine.name / "log.txt"
     command = [_KEEPER, folder, f"{folder.parent.name}-{engine.name}", engine.socket, *prepare(engine)]
-    with log.open("wb") as written:
-        keeper = subprocess.Popen(
-            [sys.executable, "-I", *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=written,
-            start_new_session=True,
-        )
-    assert keeper.stdout is not None
-    with keeper.stdout:
-        is_ready = keeper.stdout.readline() == b"ready\n"
+    said, say = os.pipe()
+    with log.open("wb") as written, os.fdopen(said, "rb") as heard:
+        try:  # it is nobody's child: whoever uses it may end before it
+            fork = ["setsid", "--fork", sys.executable, "-I", *map(str, command)]
+            subprocess.run(fork, stdin=subprocess.DEVNULL, stdout=say, stderr=written, check=True)
+        finally:
+            os.close(say)
+        is_ready = heard.readline() == b"ready\n"
     user = _joined(folder) if is_ready else None
     if user is None:
-        keeper.send_signal(signal.SIGKILL)
-        keeper.wait()
         raise RuntimeError(f"{engine.name} does not start:\n{log.read_text(errors='replace')[-3000:]}")
     return user
 
