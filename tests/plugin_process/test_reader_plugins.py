@@ -174,9 +174,7 @@ def test_a_plugin_runs_with_the_python_of_the_environment_beside_it(workshop: Wo
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text("\n".join(libraries))
     (workshop.folder / "dativo-plugin.yaml").write_text(
-        json.dumps(
-            {"api": 1, "name": "m", "version": "1.0.0", "capabilities": {"filesystem": {"read": [*libraries]}}}
-        )
+        json.dumps({"api": 1, "name": "m", "version": "1.0.0", "capabilities": {"filesystem": {"read": [*libraries]}}})
     )
 
     ran = workshop.job({"connector": write(workshop, "rooted.py", ROOTED)}, {"items": {}}).run()
