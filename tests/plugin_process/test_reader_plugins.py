@@ -10,7 +10,7 @@ import sys
 import venv
 from pathlib import Path
 
-import pyarrow
+import pyarrow as pa
 import pytest
 from plugin_remains import Remains
 from workshop import Workshop
@@ -170,7 +170,7 @@ def test_a_run_that_is_stopped_ends_a_plugin_that_does_not_listen(
 
 def test_a_plugin_runs_with_the_python_of_the_environment_beside_it(workshop: Workshop) -> None:
     environment = make_environment(workshop.folder / ".venv")
-    libraries = {str(Path(module.__file__ or "").parents[1]) for module in (dativo_plugin_sdk, pyarrow)}
+    libraries = {str(Path(module.__file__ or "").parents[1]) for module in (dativo_plugin_sdk, pa)}
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text("\n".join(libraries))
     (workshop.folder / "dativo-plugin.yaml").write_text(
