@@ -4,8 +4,8 @@
 
 A container engine's own profile lets nobody make namespaces who has no capability for it. This one lets the engine do
 so, which is what bubblewrap needs, and refuses everything else that a plugin is refused: each plugin then gets the
-narrower list of `plugin-v1.json` on top of it, out of which no process comes. FILE is ``engine-v1.json`` beside this file,
-if none is named.
+narrower list of `plugin-v1.json` on top of it, out of which no process comes. FILE is ``engine-v1.json`` beside this
+file, if none is named.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ OF_SANDBOXES = """
     unshare mount umount2 pivot_root sethostname capset setuid setgid setgroups setresuid setresgid setreuid setregid
     setfsuid setfsgid"""
 OF_THE_ENGINE = """
-    memfd_create sched_setaffinity sched_setscheduler sched_setparam sched_setattr mlock2 mlockall munlockall shmget shmat
-    shmdt shmctl semget semop semtimedop semctl sync syncfs io_setup io_destroy io_submit io_cancel io_getevents
+    memfd_create sched_setaffinity sched_setscheduler sched_setparam sched_setattr mlock2 mlockall munlockall shmget
+    shmat shmdt shmctl semget semop semtimedop semctl sync syncfs io_setup io_destroy io_submit io_cancel io_getevents
     name_to_handle_at ioprio_get ioprio_set move_pages migrate_pages fchmodat2 futex_wait futex_wake futex_requeue"""
 """What databases and libraries use that are none of a plugin's business."""
 
