@@ -38,7 +38,7 @@ def hold(plan: dict[str, Any]) -> list[str]:
     Raises:
         OSError: Something of it is refused.
     """
-    view = _shown(plan["mounts"], plan["user"]) if plan["user"] is not None and _may_mount() else None
+    view = _shown(plan["sources"], plan["user"]) if plan["user"] is not None and _may_mount() else None
     for name, value in plan["limits"].items():
         _limit(getattr(resource, name), value)
     if plan["processors"] is not None:
@@ -66,11 +66,11 @@ def _may_mount() -> bool:
     return True
 
 
-def _shown(mounts: list[list[Any]], user: int) -> list[str]:
+def _shown(sources: list[list[Any]], user: int) -> list[str]:
     """Mount each source where the user can reach it; give where."""
     mapping = _mapping(user)
     try:
-        trees = [_tree(source, mapping if is_mapped else None) for source, _, _, is_mapped in mounts]
+        trees = [_tree(source, mapping if is_mapped else None) for source, is_mapped in sources]
     finally:
         os.close(mapping)
     is_folder = [stat.S_ISDIR(os.fstat(tree).st_mode) for tree in trees]
@@ -151,14 +151,18 @@ def _bring_up_loopback() -> None:
 
 def _command(plan: dict[str, Any], view: list[str] | None) -> list[str]:
     """Write the command; its options go through a file, so that no list of processes shows them."""
-    options = list(plan["options"])
-    for index, (source, place, how, _) in enumerate(plan["mounts"]):
-        options += [how, source if view is None else view[index], place]
-    for place, text in plan["contents"].items():
-        options += ["--perms", "0444", "--file", str(_file(text.encode())), place]
-    options += plan["last_options"]
-    options += ["--seccomp", str(_file(base64.b64decode(plan["filter"])))]
-    listed = _file(b"".join(os.fsencode(each) + b"\0" for each in options))
+    places = [source for source, _ in plan["sources"]] if view is None else view
+    options = b""
+    for each in plan["options"]:
+        match each:
+            case int():
+                text = places[each]
+            case [content]:
+                text = str(_file(content.encode()))
+            case _:
+                text = each
+        options += os.fsencode(text) + b"\0"
+    listed = _file(options + b"--seccomp\0" + str(_file(base64.b64decode(plan["filter"]))).encode() + b"\0")
     return [plan["program"], "--args", str(listed), "--", *plan["command"]]
 
 

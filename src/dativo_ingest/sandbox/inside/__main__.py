@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> NoReturn:
             is_needed=plan["landlock"],
             denies_tcp=not plan["hosts"],
         )
-        if plan["programs"] == "none":
+        if not plan["programs"]:
             deny_programs(also_exec=plan["module"] is not None)
         verify(plan)
     except (OSError, WrongError, ValueError, KeyError) as error:
