@@ -16,8 +16,10 @@ if not __package__:  # run as a folder: the package is found by the folder it li
     sys.path[0] = os.path.dirname(sys.path[0])  # noqa: PTH120  pathlib takes long to import
     __package__ = "inside"
 
+from .call_names import CALLS
 from .landlock import restrict
 from .programs import deny_programs
+from .sigsys import install
 from .verify import WrongError, verify
 
 REFUSED: Final = 125
@@ -41,6 +43,7 @@ def main(arguments: list[str]) -> NoReturn:
         if not plan["programs"]:
             deny_programs(also_exec=plan["module"] is not None)
         verify(plan)
+        install(CALLS[os.uname().machine])
     except (OSError, WrongError, ValueError, KeyError) as error:
         os.write(2, f"{_PREFIX}{error}\n".encode(errors="replace"))
         os._exit(REFUSED)
@@ -76,8 +79,6 @@ def _execute(command: list[str]) -> NoReturn:
 def _host(module: str) -> NoReturn:
     """Run a module as Python does, with the packages of its environment, and nothing of this folder."""
     del sys.path[0]
-    for name in [name for name in sys.modules if name == __package__ or name.startswith(f"{__package__}.")]:
-        del sys.modules[name]
     sys.argv[:] = [module]
 
     import runpy  # noqa: PLC0415  what follows costs time that a refusal does not need
