@@ -8,10 +8,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dativo_ingest.sandbox.confinement import Prepared
 from dativo_ingest.sandbox.controls import Finding, unavailable
@@ -30,9 +29,28 @@ USER: Final = 65532
 AT_LEAST: Final = (0, 8)
 """The first bubblewrap that has ``--disable-userns``."""
 
-_IO = Path("/run/io")
+HOME: Final = Path("/job")
+TEMPORARY: Final = "/tmp"  # noqa: S108  the sandbox's own
+
+_IO: Final = Path("/run/io")
+_IN_TEMPORARY: Final = ("--dir", f"{TEMPORARY}/.job", "--dir", f"{TEMPORARY}/.shm", "--symlink", "tmp/.job", str(HOME))
+_DEVICE_LINKS: Final = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "shm": f"{TEMPORARY}/.shm",
+}
 _NAMESPACES: Final = ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
-_OPTIONS: Final = ("--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "plugin")
+_OPTIONS: Final = (
+    "--disable-userns",
+    "--die-with-parent",
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+    "--hostname",
+    "plugin",
+)
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _PASSWD: Final = f"root:x:0:0::/:/sbin/nologin\nplugin:x:{USER}:{USER}::/job:/sbin/nologin\n"
 _GROUP: Final = f"root:x:0:\nplugin:x:{USER}:\n"
@@ -67,22 +85,22 @@ class Process:
         Raises:
             SandboxError: bubblewrap is missing or too old, or something that the plugin needs cannot be shown.
         """
-        environment = environment_of(spec.grant, home=Path("/job"), temporary=Path("/tmp"), folder=_IO, token=token)  # noqa: S108  the sandbox's own
+        environment = environment_of(spec.grant, home=HOME, temporary=Path(TEMPORARY), folder=_IO, token=token)
         environment |= {"PATH": _PATH, "PYTHONDONTWRITEBYTECODE": "1"}
         view = root_view(spec, environment)
         peer = USER if os.geteuid() == 0 else os.geteuid()
+        options = _Options.of(spec.grant, view, folder)
         held = {
             "program": str(bubblewrap()),
             "user": USER if os.geteuid() == 0 else None,
             "limits": _limits(spec.grant),
             "processors": None,
             "unshare_network": bool(spec.grant.network),
-            "sources": [],
-            "options": [],
+            "sources": options.sources,
+            "options": options.options,
             "filter": base64.b64encode(program()).decode(),
-            "command": list(_inside(spec, view)),
+            "command": _inside(spec, view),
         }
-        _Options(held["sources"], held["options"]).add(spec.grant, view, folder)
         return Prepared(WARDEN, {"held": held}, environment, peer)
 
 
@@ -141,54 +159,53 @@ def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
 
 @dataclass
 class _Options:
-    """The options that make a root, for the warden's child to complete.
+    """The options that make a root, for the warden's child to complete (`dativo_ingest.sandbox.held`).
 
     A number stands for a source, which is shown from where that child can reach it; a list for a file with a text.
+
+    Attributes:
+        sources: Paths, and whether root's files in them are shown as the plugin's user's.
+        options: The options, in the order in which bubblewrap follows them.
     """
 
-    sources: list[Any]
-    options: list[Any]
+    sources: list[tuple[str, bool]]
+    options: list[str | int | list[str]]
 
-    def add(self, grant: Grant, view: RootView, folder: Path) -> None:
-        """Write them all, in the order in which bubblewrap follows them."""
-        self.options += [*_NAMESPACES, *_OPTIONS, "--uid", str(USER), "--gid", str(USER)]
-        self.options += [] if grant.network else ["--unshare-net"]
-        self.options += ["--proc", "/proc", "--perms", "0700", "--size", str(grant.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108  the sandbox's own
-        self.options += ["--dir", "/tmp/.job", "--dir", "/tmp/.shm", "--symlink", "tmp/.job", "/job"]
-        for device in DEVICES:
-            self._bind("--dev-bind", f"/dev/{device}", f"/dev/{device}", is_mapped=False)
-        for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-            self.options += ["--symlink", f"/proc/self/{target}", f"/dev/{name}"]
-        self.options += ["--symlink", "/tmp/.shm", "/dev/shm"]  # noqa: S108  the sandbox's own
+    @classmethod
+    def of(cls, grant: Grant, view: RootView, folder: Path) -> _Options:
+        """Write them all."""
+        made = cls([], [*_NAMESPACES, *_OPTIONS, "--uid", str(USER), "--gid", str(USER)])
+        made.options += [] if grant.network else ["--unshare-net"]
+        made.options += ["--proc", "/proc", "--perms", "0700", "--size", str(grant.tmp_bytes), "--tmpfs", TEMPORARY]
+        made.options += [*_IN_TEMPORARY]
+        made._devices()
         for place, text in {**_CONTENTS, "/etc/resolv.conf": _RESOLV[bool(grant.network)]}.items():
-            self.options += ["--perms", "0444", "--file", [text], place]
-        for _, step in sorted(_steps(view), key=lambda each: each[0].parts):
-            self._take(step)
-        self._bind("--ro-bind", str(INSIDE), str(INSIDE_AT), is_mapped=True)
-        self._bind("--ro-bind", str(folder), str(_IO), is_mapped=False)
-        self.options += ["--remount-ro", "/", "--chdir", "/job"]
+            made.options += ["--perms", "0444", "--file", [text], place]
+        made._show(view)
+        made._bind("--ro-bind", INSIDE, INSIDE_AT, is_mapped=True)
+        made._bind("--ro-bind", folder, _IO)
+        made.options += ["--remount-ro", "/", "--chdir", str(HOME)]
+        return made
 
-    def _take(self, step: tuple[str, ...] | tuple[str, str, str, bool]) -> None:
-        match step:
-            case (how, source, place, bool(is_mapped)):
-                self._bind(how, source, place, is_mapped=is_mapped)
-            case _:
-                self.options += step
+    def _devices(self) -> None:
+        for name in DEVICES:
+            self._bind("--dev-bind", Path("/dev", name), Path("/dev", name))
+        for name, target in _DEVICE_LINKS.items():
+            self.options += ["--symlink", target, f"/dev/{name}"]
 
-    def _bind(self, how: str, source: str, place: str, *, is_mapped: bool) -> None:
-        self.options += [how, len(self.sources), place]
-        self.sources.append([source, is_mapped])
+    def _show(self, view: RootView) -> None:
+        mounts = {mount.path: mount for mount in view.mounts}
+        for path in sorted({*mounts, *view.links, *view.hidden}):  # a folder before what is in it
+            if path in mounts:
+                mount = mounts[path]
+                self._bind("--ro-bind" if mount.access == "read" else "--bind", path, path, is_mapped=mount.is_mapped)
+            if path in view.links:
+                self.options += ["--symlink", view.links[path], str(path)]
+            if path in view.hidden and path.is_dir():
+                self.options += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
+            elif path in view.hidden:
+                self._bind("--ro-bind", Path("/dev/null"), path)
 
-
-def _steps(view: RootView) -> Iterator[tuple[Path, Any]]:
-    """Give what makes the view, by where it is."""
-    how = {"read": "--ro-bind", "write": "--bind", "device": "--dev-bind"}
-    for mount in view.mounts:
-        yield mount.path, (how[mount.access], str(mount.path), str(mount.path), mount.is_mapped)
-    for path, target in view.links.items():
-        yield path, ("--symlink", target, str(path))
-    for path in view.hidden:
-        if path.is_dir():
-            yield path, ("--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path))
-        else:
-            yield path, ("--ro-bind", "/dev/null", str(path), False)
+    def _bind(self, how: str, source: Path, place: Path, *, is_mapped: bool = False) -> None:
+        self.options += [how, len(self.sources), str(place)]
+        self.sources.append((str(source), is_mapped))

@@ -179,5 +179,3 @@ def _checked(done: int, what: str) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), what)
     return done
-
-

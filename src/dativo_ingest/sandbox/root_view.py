@@ -26,7 +26,7 @@ from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_plugin_sdk.errors import SandboxError
 
-Access: TypeAlias = Literal["read", "write", "device"]
+Access: TypeAlias = Literal["read", "write"]
 
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 HIDDEN: Final = (".dativo", ".git", ".env*")
@@ -58,8 +58,8 @@ _WITH_PROGRAMS: Final = ("/usr", "/bin", "/sbin", "/etc/alternatives")
 _LOADERS: Final = ("/lib/ld-*.so*", "/lib64/ld-*.so*", "/lib/*-linux-*/ld-*.so*")
 _KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
 """What is the sandbox's own, or the kernel's: never granted."""
-_FOLDERS_OF_MANY: Final = frozenset(
-    map(Path, ("/", "/bin", "/boot", "/etc", "/home", "/lib", "/media", "/mnt", "/opt", "/root", "/run", "/sbin", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/var/tmp"))  # noqa: E501, S108
+_FOLDERS_OF_MANY: Final = re.compile(
+    "/(bin|boot|etc|home|lib|media|mnt|opt|root|run|sbin|srv|tmp|usr|usr/local|var|var/tmp)?"
 )
 """Folders that are nobody's own: of a plugin that lies in one, the plugin's files are shown and not the folder."""
 _PYTHON = re.compile(r"python(?P<version>3\.\d+)t?")
@@ -122,7 +122,7 @@ def root_view(spec: RunSpec, environment: Mapping[str, str]) -> RootView:
     making.show_all(engine.needs, is_mapped=True)
     if spec.grant.subprocess:
         making.show_all(map(Path, _WITH_PROGRAMS))
-    command, executable = _show_code(making, spec, engine)
+    command, executable = _show_code(making, spec)
     making.show_grant(spec.grant)
     if spec.grant.subprocess:
         own = [spec.code.folder] if spec.code.folder is not None else []
@@ -179,9 +179,10 @@ class _Making:
         """
         for text in grant.write:
             _make_folder(Path(text))
-        for paths, access in ((grant.read, "read"), (grant.write, "write")):
-            for text in paths:
-                self._grant(Path(text), access)
+        for text in grant.read:
+            self._grant(Path(text), "read")
+        for text in grant.write:
+            self._grant(Path(text), "write")
 
     def _grant(self, path: Path, access: Access) -> None:
         try:
@@ -239,7 +240,10 @@ class _Python:
 def _system() -> tuple[Path, ...]:
     """Give what of the system any program needs: shared libraries, certificates, zones."""
     parted = [path for folder in ("/lib", "/usr/lib") for path in Path(folder).glob("*-linux-*")]
-    libraries = [*parted, *map(Path, ("/lib64", "/usr/lib64") if parted else ("/lib", "/lib64", "/usr/lib", "/usr/lib64"))]
+    libraries = [
+        *parted,
+        *map(Path, ("/lib64", "/usr/lib64") if parted else ("/lib", "/lib64", "/usr/lib", "/usr/lib64")),
+    ]
     return (*libraries, *map(Path, _SYSTEM))
 
 
@@ -289,7 +293,7 @@ def _edited(packages: Path) -> Iterator[Path]:
             yield from map(Path, ast.literal_eval(found["mapping"]).values())
 
 
-def _show_code(making: _Making, spec: RunSpec, engine: _Python) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def _show_code(making: _Making, spec: RunSpec) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Show the plugin's code; give the command that runs it where that is not the engine's Python, and what it runs."""
     code = spec.code
     if code.folder is not None:
@@ -318,7 +322,9 @@ def _show_folder(making: _Making, folder: Path, code: Code) -> None:
 def _is_of_many(folder: Path) -> bool:
     """Say whether others than a plugin have things in a folder: a system's, a home, or one that all may write into."""
     home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111  it does not fail
-    return folder in _FOLDERS_OF_MANY or home.is_relative_to(folder) or bool(folder.stat().st_mode & stat.S_ISVTX)
+    if _FOLDERS_OF_MANY.fullmatch(str(folder)):
+        return True
+    return home.is_relative_to(folder) or bool(folder.stat().st_mode & stat.S_ISVTX)
 
 
 def _own_python(making: _Making, spec: RunSpec, python: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -346,7 +352,11 @@ def _home_of(environment: Path) -> Path | None:
         lines = (environment / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    said = [value.strip() for key, separator, value in (line.partition("=") for line in lines) if separator and key.strip() == "home"]
+    said = [
+        value.strip()
+        for key, separator, value in (line.partition("=") for line in lines)
+        if separator and key.strip() == "home"
+    ]
     return Path(said[0]) if said and said[0].startswith("/") else None
 
 
