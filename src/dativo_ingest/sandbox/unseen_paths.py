@@ -1,6 +1,6 @@
 """Paths of a job that its plugin's sandbox would not show: told before anything runs.
 
-A target's path that is not granted is worst: below a sandbox's own temporary folder the plugin would write, succeed, and
+A target's path that is not granted is worst: below a sandbox's own temporary folder a plugin would write, succeed, and
 leave nothing.
 """
 
