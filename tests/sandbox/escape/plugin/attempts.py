@@ -2,11 +2,12 @@
 
 An attempt is a function that is given where things are. It is through where it returns something true; where what it
 returns is a text, that is what it found, and whoever started the plugin says whether this is the secret. An error is
-what stopped it. Of some, only the host can tell whether they had an effect: these say `SEE`.
+what stopped it. Of some, only the host can tell whether they had an effect: these give `See` with what there is to see.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -15,12 +16,12 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Places: TypeAlias = Mapping[str, Any]
 Attempt: TypeAlias = Callable[[Places], object]
 
-SEE = "(see whether it had an effect)"
 LONGEST_S = 30
 ATTEMPTS: dict[str, Attempt] = {}
 IN_THIS_PROCESS: set[str] = set()
@@ -51,6 +52,12 @@ def call(number: int, *arguments: object) -> int:
     return answer
 
 
+def folder_of_sockets() -> Path:
+    """Give the folder by which the engine and this plugin talk."""
+    inside = Path("/run/io")
+    return inside if inside.is_dir() else Path(os.environ["HOME"]).parent
+
+
 def reaches(number: int, *arguments: object, error: int) -> bool:
     """Say whether a call that is wrong is refused for what is wrong with it, and not before."""
     try:
@@ -63,12 +70,20 @@ def reaches(number: int, *arguments: object, error: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of an attempt."""
+class See:
+    """What the host sees where an attempt is through."""
 
-    through: bool
-    why: str
+    sign: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt: whether it is through, or what tells, or what stopped it."""
+
+    through: bool = False
+    why: str = ""
     found: str = ""
+    sign: str = ""
 
 
 def made(name: str, places: Places) -> Outcome:
@@ -88,23 +103,22 @@ def made(name: str, places: Places) -> Outcome:
             break
         said += piece
     os.close(reading)
-    for ended in (lambda: os.killpg(pid, signal.SIGKILL), lambda: os.kill(pid, signal.SIGKILL)):
-        if said.endswith(b"\n"):
-            break
-        try:
-            ended()
-        except OSError:
-            continue
+    if not said.endswith(b"\n"):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if said.endswith(b"\n"):
         return Outcome(**json.loads(said))
-    return Outcome(through=False, why=signal.Signals(-code).name if code < 0 else f"exit {code}")
+    return Outcome(why=signal.Signals(-code).name if code < 0 else f"exit {code}")
 
 
 def _be_child(name: str, places: Places, writing: int) -> None:
+    own = os.getpid()
     try:
         os.setsid()
-        os.write(writing, json.dumps(_made_here(name, places).__dict__).encode() + b"\n")
+        outcome = _made_here(name, places)
+        if os.getpid() == own:  # and not a child of the attempt's
+            os.write(writing, json.dumps(outcome.__dict__).encode() + b"\n")
     finally:
         os._exit(0)
 
@@ -113,9 +127,9 @@ def _made_here(name: str, places: Places) -> Outcome:
     try:
         found = ATTEMPTS[name](places)
     except (OSError, MemoryError, RuntimeError, ImportError, ValueError) as error:
-        return Outcome(through=False, why=f"{type(error).__name__}: {error}"[:300])
+        return Outcome(why=f"{type(error).__name__}: {error}"[:300])
     except Exception:  # noqa: BLE001  a mistake in the attempt is told, and is nothing that stopped it
-        return Outcome(through=False, why="MISTAKE " + traceback.format_exc())
-    if found is SEE:
-        return Outcome(through=False, why=SEE)
-    return Outcome(through=bool(found), why="", found=found if isinstance(found, str) else "")
+        return Outcome(why="MISTAKE " + traceback.format_exc())
+    if isinstance(found, See):
+        return Outcome(sign=found.sign)
+    return Outcome(through=bool(found), found=found if isinstance(found, str) else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import attempts
 import on_files  # noqa: F401  it adds its own, as the next ones do
@@ -30,8 +29,7 @@ class Escaping(StreamReader):
 
     def _make(self, name: str) -> ConnectionTestResult:
         outcome = attempts.made(name, self.config.connection)
-        details: dict[str, Any] = {"through": outcome.through, "found": outcome.found}
-        return ConnectionTestResult(success=outcome.through, message=outcome.why, details=details)
+        return ConnectionTestResult(success=outcome.through, message=outcome.why, details=outcome.__dict__)
 
     def _be_neighbour(self) -> ConnectionTestResult:
         self._neighbour = on_tenants.Neighbour(self.config.connection["secret"])

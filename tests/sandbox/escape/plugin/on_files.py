@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from attempts import SEE, Places, attempt, call, libc
+from attempts import Places, See, attempt, call, libc, folder_of_sockets
 
 OPEN_BY_HANDLE_AT = {"x86_64": 304, "aarch64": 265}[os.uname().machine]
 
@@ -143,9 +143,8 @@ def _(places: Places) -> object:
     return any(_can_open(path, os.O_WRONLY) for path in found)
 
 
-@attempt("files: drop a capability on a file of its own, setuid")
+@attempt("privileges: rise by a setuid file")
 def _(places: Places) -> object:
-    """Run a file with another user's rights: root's, where this is root."""
     mine = _home() / "set"
     mine.write_bytes(Path("/proc/self/exe").read_bytes()[:100])
     mine.chmod(0o4755)
@@ -205,21 +204,21 @@ def _(places: Places) -> object:
 
 @attempt("persistence: leave a file for the next run")
 def _(places: Places) -> object:
-    for folder in _left_at():
+    for folder in _left_at(places):
         try:
             (folder / places["left"]).write_text("left")
         except OSError:
             continue
-    return SEE
+    return See("the next run found it")
 
 
-@attempt("persistence: (the next run looks for it)")
+@attempt("persistence: (the next run looks for it)", forked=False)
 def _(places: Places) -> object:
-    return any((folder / places["left"]).exists() for folder in _left_at())
+    return any((folder / places["left"]).exists() for folder in _left_at(places))
 
 
-def _left_at() -> list[Path]:
-    return [Path(each) for each in (os.environ["HOME"], os.environ["TMPDIR"], "/dev/shm", "/run/io", "/job", "/var/tmp")]
+def _left_at(places: Places) -> list[Path]:
+    return [Path(each) for each in (os.environ["HOME"], os.environ["TMPDIR"], *places["else_writable"])]
 
 
 @attempt("persistence: a process that outlives the run")
@@ -227,30 +226,24 @@ def _(places: Places) -> object:
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            Path("/proc/self/comm").write_text(places["daemon"])
-            for number in range(3):
-                os.close(number)
+            libc.prctl(15, places["daemon"].encode(), 0, 0, 0)
+            os.closerange(0, 256)
             while True:
-                signal_free_pause()
+                libc.pause()
         os._exit(0)
-    return SEE
-
-
-def signal_free_pause() -> None:
-    """Wait for ever, or for what comes."""
-    libc.pause()
+    return See("outlived")
 
 
 @attempt("links: have the engine remove another folder's files for it")
 def _(places: Places) -> object:
     (_home() / "remove me").symlink_to(places["kept"])
     (_home() / "and me").symlink_to(Path(places["kept"], "file"))
-    return SEE
+    return See("emptied")
 
 
 @attempt("links: swap a folder of the engine's for a link")
 def _(places: Places) -> object:
-    folder = Path(os.environ["DATIVO_PLUGIN_IO"])
+    folder = folder_of_sockets()
     for path in sorted(folder.iterdir()):
         path.rename(folder / f"{path.name}.away")
         path.symlink_to(places["kept"])

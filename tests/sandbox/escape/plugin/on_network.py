@@ -7,7 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
-from attempts import SEE, Places, attempt
+from attempts import Places, See, attempt, folder_of_sockets
 
 PATIENCE_S = 2.0
 
@@ -16,55 +16,56 @@ def _word(name: str) -> bytes:
     return f"attempt={name};".encode()
 
 
-def _tell(kind: socket.SocketKind, family: socket.AddressFamily, address: object, name: str) -> object:
+def tell(kind: socket.SocketKind, family: socket.AddressFamily, address: object, name: str) -> See:
+    """Send a word that the host knows."""
     with socket.socket(family, kind) as link:
         link.settimeout(PATIENCE_S)
         link.connect(address)
         link.send(_word(name))
-    return SEE
+    return See(name)
 
 
 @attempt("network: TCP to the host's loopback")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", places["port"]), "tcp-loopback")
+    return tell(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", places["port"]), "tcp-loopback")
 
 
 @attempt("network: TCP to an address of the host's")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET, (places["own_address"], places["port"]), "tcp-own")
+    return tell(socket.SOCK_STREAM, socket.AF_INET, (places["own_address"], places["port"]), "tcp-own")
 
 
 @attempt("network: TCP to any address, raw")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET, (places["far_address"], places["port"]), "tcp-far")
+    return tell(socket.SOCK_STREAM, socket.AF_INET, (places["far_address"], places["port"]), "tcp-far")
 
 
 @attempt("network: TCP by name")
 def _(places: Places) -> object:
     with socket.create_connection((places["name"], places["port"]), PATIENCE_S) as link:
         link.send(_word("tcp-name"))
-    return SEE
+    return See("tcp-name")
 
 
 @attempt("network: TCP over IPv6")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET6, ("::1", places["port"]), "tcp-6")
+    return tell(socket.SOCK_STREAM, socket.AF_INET6, ("::1", places["port"]), "tcp-6")
 
 
 @attempt("network: TCP to an IPv4 address written as IPv6")
 def _(places: Places) -> object:
     address = (f"::ffff:{places['own_address']}", places["port"])
-    return _tell(socket.SOCK_STREAM, socket.AF_INET6, address, "tcp-mapped")
+    return tell(socket.SOCK_STREAM, socket.AF_INET6, address, "tcp-mapped")
 
 
 @attempt("network: UDP to the host")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_DGRAM, socket.AF_INET, (places["own_address"], places["port"]), "udp")
+    return tell(socket.SOCK_DGRAM, socket.AF_INET, (places["own_address"], places["port"]), "udp")
 
 
 @attempt("network: UDP over IPv6")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_DGRAM, socket.AF_INET6, ("::1", places["port"]), "udp-6")
+    return tell(socket.SOCK_DGRAM, socket.AF_INET6, ("::1", places["port"]), "udp-6")
 
 
 @attempt("network: a route out")
@@ -76,14 +77,14 @@ def _(places: Places) -> object:
 
 @attempt("network: the metadata address of clouds")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET, ("169.254.169.254", 80), "metadata")
+    return tell(socket.SOCK_STREAM, socket.AF_INET, ("169.254.169.254", 80), "metadata")
 
 
 @attempt("network: the metadata address by name")
 def _(places: Places) -> object:
     with socket.create_connection(("metadata.google.internal", 80), PATIENCE_S) as link:
         link.send(_word("metadata-name"))
-    return SEE
+    return See("metadata-name")
 
 
 @attempt("network: DNS, a secret in a name, by the system's resolver")
@@ -91,7 +92,7 @@ def _(places: Places) -> object:
     try:
         socket.getaddrinfo("dns-system.tunnel.example", 443)
     except OSError:
-        return SEE
+        return See("dns-system")
     return True
 
 
@@ -102,17 +103,17 @@ def _(places: Places) -> object:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(PATIENCE_S)
         link.sendto(question, (places["resolver"], 53))
-    return SEE
+    return See("dns-straight")
 
 
 @attempt("network: an abstract socket of the host's")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_UNIX, "\0" + places["abstract"], "abstract")
+    return tell(socket.SOCK_STREAM, socket.AF_UNIX, "\0" + places["abstract"], "abstract")
 
 
 @attempt("network: a socket file of the host's, as docker.sock")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_UNIX, places["socket"], "path")
+    return tell(socket.SOCK_STREAM, socket.AF_UNIX, places["socket"], "path")
 
 
 @attempt("network: the sockets of another run")
@@ -120,17 +121,17 @@ def _(places: Places) -> object:
     failed: OSError = FileNotFoundError(places["other_run"])
     for name in ("control", "data", "egress"):
         try:
-            _tell(socket.SOCK_STREAM, socket.AF_UNIX, f"{places['other_run']}/{name}.sock", "other-run")
+            tell(socket.SOCK_STREAM, socket.AF_UNIX, f"{places['other_run']}/{name}.sock", "other-run")
         except OSError as error:
             failed = error
         else:
-            return SEE
+            return See("other-run")
     raise failed
 
 
 @attempt("network: the engine's proxy, where no host is granted")
 def _(places: Places) -> object:
-    path = Path(os.environ["DATIVO_PLUGIN_IO"], "egress.sock")
+    path = folder_of_sockets() / "egress.sock"
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(str(path))
     return True

@@ -8,17 +8,18 @@ import signal
 import socket
 from pathlib import Path
 
-from attempts import SEE, Places, attempt, call, libc
+from attempts import Places, See, attempt, call, libc
 
-_NUMBERS = {
+NUMBERS = {
     "x86_64": {"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "syslog": 103, "kcmp": 312},
     "aarch64": {"ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "syslog": 116, "kcmp": 272},
 }[os.uname().machine]
+PROCESS_VM_READV = NUMBERS["process_vm_readv"]
 PIDFD_OPEN, PIDFD_GETFD = 434, 438
 PTRACE_ATTACH, PTRACE_DETACH, PTRACE_TRACEME = 16, 17, 0
 
 
-class _Part(ctypes.Structure):
+class Part(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
@@ -73,40 +74,38 @@ def _(places: Places) -> object:
 def _(places: Places) -> object:
     length = places["victim_length"]
     buffer = ctypes.create_string_buffer(length)
-    here, there = _Part(ctypes.addressof(buffer), length), _Part(places["victim_address"], length)
-    call(
-        _NUMBERS["process_vm_readv"], places["victim_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0
-    )
+    here, there = Part(ctypes.addressof(buffer), length), Part(places["victim_address"], length)
+    call(NUMBERS["process_vm_readv"], places["victim_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
     return buffer.raw.decode()
 
 
 @attempt("processes: write into another's memory, process_vm_writev")
 def _(places: Places) -> object:
     buffer = ctypes.create_string_buffer(b"x", 1)
-    here, there = _Part(ctypes.addressof(buffer), 1), _Part(places["victim_spare"], 1)
-    return call(_NUMBERS["process_vm_writev"], places["victim_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    here, there = Part(ctypes.addressof(buffer), 1), Part(places["victim_spare"], 1)
+    return call(NUMBERS["process_vm_writev"], places["victim_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
 
 
 @attempt("processes: trace another, ptrace")
 def _(places: Places) -> object:
-    call(_NUMBERS["ptrace"], PTRACE_ATTACH, places["victim_pid"], 0, 0)
+    call(NUMBERS["ptrace"], PTRACE_ATTACH, places["victim_pid"], 0, 0)
     os.waitpid(places["victim_pid"], 0x40000000)
-    call(_NUMBERS["ptrace"], PTRACE_DETACH, places["victim_pid"], 0, 0)
+    call(NUMBERS["ptrace"], PTRACE_DETACH, places["victim_pid"], 0, 0)
     return True
 
 
 @attempt("processes: trace the own parent, ptrace")
 def _(places: Places) -> object:
     parent = os.getppid()
-    call(_NUMBERS["ptrace"], PTRACE_ATTACH, parent, 0, 0)
+    call(NUMBERS["ptrace"], PTRACE_ATTACH, parent, 0, 0)
     os.waitpid(parent, 0x40000000)
-    call(_NUMBERS["ptrace"], PTRACE_DETACH, parent, 0, 0)
+    call(NUMBERS["ptrace"], PTRACE_DETACH, parent, 0, 0)
     return True
 
 
 @attempt("processes: be traced, ptrace")
 def _(places: Places) -> object:
-    return call(_NUMBERS["ptrace"], PTRACE_TRACEME, 0, 0, 0) == 0
+    return call(NUMBERS["ptrace"], PTRACE_TRACEME, 0, 0, 0) == 0
 
 
 @attempt("processes: take an open file from another, pidfd_getfd")
@@ -118,7 +117,7 @@ def _(places: Places) -> object:
 
 @attempt("processes: compare two of the kernel's objects, kcmp")
 def _(places: Places) -> object:
-    return call(_NUMBERS["kcmp"], places["victim_pid"], os.getpid(), 1, 0, 0) >= 0
+    return call(NUMBERS["kcmp"], places["victim_pid"], os.getpid(), 1, 0, 0) >= 0
 
 
 @attempt("processes: change another's limits, prlimit")
@@ -133,25 +132,25 @@ def _(places: Places) -> object:
 @attempt("processes: read the kernel's log, syslog")
 def _(places: Places) -> object:
     buffer = ctypes.create_string_buffer(4096)
-    return call(_NUMBERS["syslog"], 3, buffer, 4096) >= 0
+    return call(NUMBERS["syslog"], 3, buffer, 4096) >= 0
 
 
 @attempt("signals: kill a process of the host's")
 def _(places: Places) -> object:
     os.kill(places["victim_pid"], signal.SIGUSR1)
-    return SEE
+    return See("victim: SIGUSR1")
 
 
 @attempt("signals: the same by a pidfd")
 def _(places: Places) -> object:
     signal.pidfd_send_signal(os.pidfd_open(places["victim_pid"]), signal.SIGUSR2)
-    return SEE
+    return See("victim: SIGUSR2")
 
 
 @attempt("signals: the engine")
 def _(places: Places) -> object:
     os.kill(places["engine_pid"], signal.SIGUSR1)
-    return SEE
+    return See("engine: SIGUSR1")
 
 
 @attempt("signals: whoever owns an open file, F_SETOWN")
@@ -163,7 +162,7 @@ def _(places: Places) -> object:
     fcntl.fcntl(one, 10, signal.SIGWINCH)  # F_SETSIG
     fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     other.send(b"x")
-    return SEE
+    return See("victim: SIGWINCH")
 
 
 def _is_victim(places: Places) -> bool:

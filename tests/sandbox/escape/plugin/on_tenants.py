@@ -9,9 +9,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from attempts import SEE, Places, attempt, call
-from on_network import _tell
-from on_others import _NUMBERS, _Part
+from attempts import Places, See, attempt, call
+from on_network import tell
+from on_others import PROCESS_VM_READV, Part
+
+PORT = 8124
 
 
 class Neighbour:
@@ -23,25 +25,27 @@ class Neighbour:
         self._file = Path(os.environ["TMPDIR"], "neighbours-secret")
         self._file.write_text(secret)
         self._listeners: list[socket.socket] = []
-        tcp = self._listening(socket.AF_INET, ("127.0.0.1", 0))
-        self._listening(socket.AF_UNIX, "\0dativo-neighbour")
-        self._listening(socket.AF_UNIX, str(self._file.with_name("neighbour.sock")))
+        self._listen(socket.AF_INET, ("127.0.0.1", PORT))
+        self._listen(socket.AF_UNIX, "\0dativo-neighbour")
+        self._listen(socket.AF_UNIX, str(self._file.with_name("neighbour.sock")))
         signal.signal(signal.SIGUSR1, lambda *_: self._heard.append("signal"))
         self.places: dict[str, Any] = {
             "neighbour_address": ctypes.addressof(self.secret),
             "neighbour_length": len(secret),
             "neighbour_file": str(self._file),
-            "neighbour_port": tcp.getsockname()[1],
-            "neighbour_folder": os.environ["DATIVO_PLUGIN_IO"],
         }
 
-    def _listening(self, family: socket.AddressFamily, address: object) -> socket.socket:
+    def _listen(self, family: socket.AddressFamily, address: object) -> None:
+        """Listen, where a plugin may."""
         link = socket.socket(family)
-        link.bind(address)
-        link.listen()
+        try:
+            link.bind(address)
+            link.listen()
+        except PermissionError:
+            link.close()
+            return
         link.setblocking(False)
         self._listeners.append(link)
-        return link
 
     def met(self) -> str:
         """Tell who came."""
@@ -82,31 +86,31 @@ def _(places: Places) -> object:
 def _(places: Places) -> object:
     length = places["neighbour_length"]
     buffer = ctypes.create_string_buffer(length)
-    here, there = _Part(ctypes.addressof(buffer), length), _Part(places["neighbour_address"], length)
-    call(_NUMBERS["process_vm_readv"], places["neighbour_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    here, there = Part(ctypes.addressof(buffer), length), Part(places["neighbour_address"], length)
+    call(PROCESS_VM_READV, places["neighbour_pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
     return buffer.raw.decode()
 
 
 @attempt("tenants: signal the neighbour")
 def _(places: Places) -> object:
     os.kill(places["neighbour_pid"], signal.SIGUSR1)
-    return SEE
+    return See("signal")
 
 
 @attempt("tenants: the neighbour's TCP port")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", places["neighbour_port"]), "neighbour-tcp")
+    return tell(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", PORT), "neighbour-tcp")
 
 
 @attempt("tenants: the neighbour's abstract socket")
 def _(places: Places) -> object:
-    return _tell(socket.SOCK_STREAM, socket.AF_UNIX, "\0dativo-neighbour", "neighbour-abstract")
+    return tell(socket.SOCK_STREAM, socket.AF_UNIX, "\0dativo-neighbour", "neighbour-abstract")
 
 
 @attempt("tenants: the neighbour's socket file")
 def _(places: Places) -> object:
     path = str(Path(places["neighbour_file"]).with_name("neighbour.sock"))
-    return _tell(socket.SOCK_STREAM, socket.AF_UNIX, path, "neighbour-path")
+    return tell(socket.SOCK_STREAM, socket.AF_UNIX, path, "neighbour-path")
 
 
 @attempt("tenants: the folder of the neighbour's sockets")
@@ -121,8 +125,7 @@ def _(places: Places) -> object:
     return True
 
 
-@attempt("tenants: a second connection to the neighbour's control socket")
+@attempt("tenants: the neighbour's control and data sockets")
 def _(places: Places) -> object:
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(f"{places['neighbour_run']}/control.sock")
-    return True
+    """Without connecting, for which the engine would end the neighbour."""
+    return any(os.access(f"{places['neighbour_run']}/{name}.sock", os.W_OK) for name in ("control", "data"))
