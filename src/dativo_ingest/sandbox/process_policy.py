@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dativo_ingest.sandbox.levels import Mode
     from dativo_ingest.sandbox.policy import Policy
 
 
@@ -19,10 +20,12 @@ class ProcessPolicy:
     Attributes:
         policy: The operator's; None allows whatever plugins ask for.
         command: The command, as the audit log names it: ``run``, ``state get``.
+        mode: Where Dativo runs: on a machine of one's own, or where strangers' plugins run, too.
     """
 
     policy: Policy | None = None
     command: str = "run"
+    mode: Mode = "self_hosted"
 
     @property
     def writes_beside_jobs(self) -> bool:
