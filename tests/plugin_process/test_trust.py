@@ -76,7 +76,7 @@ def test_the_hash_is_of_a_list_as_sha256sum_prints_it(folder: Path) -> None:
         pytest.param(lambda at: (at / "dativo-plugin.yaml").write_text(MANIFEST), id="a manifest"),
         pytest.param(lambda at: (with_venv(at) / "requests.py").write_text("evil = 1\n"), id="its own environment"),
         pytest.param(lambda at: (with_venv(at) / "a.pth").write_text("import evil\n"), id="what Python runs first"),
-        pytest.param(lambda at: with_venv(at), id="its own interpreter"),
+        pytest.param(with_venv, id="its own interpreter"),
         pytest.param(lambda at: (at / "other.py").symlink_to("notes.txt"), id="a link to a text within"),
     ],
 )

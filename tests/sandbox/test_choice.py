@@ -35,7 +35,7 @@ class Held:
         raise NotImplementedError
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def have(monkeypatch: pytest.MonkeyPatch) -> dict[Backend, Held]:
     """Say what the back ends come to here."""
     backends: dict[Backend, Held] = {"process": Held("process"), "container": Held("container")}
@@ -74,7 +74,7 @@ def refusal(asked: Wanted) -> SandboxError:
     ],
 )
 def test_the_lightest_back_end_is_taken_that_is_as_much_as_everybody_asks_for(
-    asked: Wanted, isolation: Isolation, have: dict[Backend, Held]
+    asked: Wanted, isolation: Isolation
 ) -> None:
     assert choose(asked).isolation == isolation
 
@@ -120,7 +120,7 @@ def test_the_lightest_back_end_is_taken_that_is_as_much_as_everybody_asks_for(
         pytest.param(wanted(said(backend="none")), f"its code sha256:{CODE} is not trusted", id="nothing is trusted"),
     ],
 )
-def test_less_than_is_asked_for_is_refused_with_who_asks(asked: Wanted, says: str, have: dict[Backend, Held]) -> None:
+def test_less_than_is_asked_for_is_refused_with_who_asks(asked: Wanted, says: str) -> None:
     assert says in str(refusal(asked))
 
 
@@ -152,9 +152,7 @@ def test_a_control_that_is_absent_is_refused_with_what_to_install(
     assert error.details["controls"] == [{"control": control, "state": "absent", "how": f"by {control} of a test"}]
 
 
-def test_a_control_of_which_nothing_is_said_is_absent(
-    have: dict[Backend, Held], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_control_of_which_nothing_is_said_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Held, "findings", ())
 
     error = refusal(wanted(said(backend="process")))

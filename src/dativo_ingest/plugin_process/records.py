@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from dativo_ingest.sandbox.controls import State
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.controls import State, states_of
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.levels import Isolation
 from dativo_plugin_sdk.errors import get_error_code
@@ -74,6 +76,14 @@ class PluginRecord:
     starts: int = 0
     error_code: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, end: End, plugin: FoundPlugin, grant: Grant, confinement: Confinement) -> PluginRecord:
+        """Begin the record of a plugin that is held by a back end."""
+        controls = states_of(confinement.findings)
+        return cls(
+            end, plugin.title, plugin.version, plugin.sha256, grant, isolation=confinement.isolation, controls=controls
+        )
 
     def started(self) -> None:
         """Note that a process starts."""

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord
-from dativo_ingest.plugin_process.trust import sha256_of_code
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
-from dativo_ingest.sandbox.choice import Wanted, choose
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.controls import states_of
 from dativo_ingest.sandbox.grant import Applicant, decide
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
@@ -53,32 +51,22 @@ def admitted(
     try:
         asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
         grant = decide(asks, terms, _end_config(loaded, end, config))
-        confinement = choose(
-            Wanted(
-                plugin.title,
-                terms.sandbox,
-                PROCESS.mode,
-                Said(loaded.job.sandbox.min, f"{loaded.locate(('sandbox', 'min'))} sandbox.min"),
-                lambda: sha256_of_code(plugin),
-            )
-        )
+        least = Said(loaded.job.sandbox.min, f"{loaded.locate(('sandbox', 'min'))} sandbox.min")
+        confinement = what_holds(plugin, terms.sandbox, least)
     except DativoError as error:
         audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
         raise
-    controls = states_of(confinement.findings)
-    record = PluginRecord(
-        end, plugin.title, plugin.version, plugin.sha256, grant, isolation=confinement.isolation, controls=controls
-    )
+    record = PluginRecord.of(end, plugin, grant, confinement)
     granted = {
         "isolation": record.isolation,
-        "controls": controls,
+        "controls": dict(record.controls),
         "grant": grant.document(),
         "grant_sha256": grant.sha256,
     }
     _LOGGER.info(
         "plugin %s (%s): isolation %s, grant %s",
         *(record.name, end, record.isolation, grant.sha256),
-        extra={"grant": grant.document(), "isolation": record.isolation, "controls": controls},
+        extra={"grant": grant.document(), "isolation": record.isolation, "controls": dict(record.controls)},
     )
     audit.write("granted", granted)
     hosting.records.append(record)
