@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bubblewrap import put_on_path
 from hypothesis import settings
 from mariadb_service import MariaDB, running as running_mariadb
 from postgres_service import Postgres, running as running_postgres
@@ -29,6 +30,11 @@ SLOW = (
     "tests/targets",
 )
 """Where the tests are that take long, the longest first."""
+
+
+def pytest_configure() -> None:
+    """Let every test, and every program that it starts, find what makes sandboxes."""
+    put_on_path()
 
 
 @pytest.hookimpl(trylast=True)

@@ -13,6 +13,8 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bubblewrap
+
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".tools" / "bin" / "uv"
 OTHER_SDK = "0.1.99"
@@ -88,7 +90,12 @@ def environment(folder: Path, *wheels: Path) -> Path:
 
 def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command far from this repository's own environment."""
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1"}
+    environ = {
+        "PATH": f"{bubblewrap.programs()}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
     return subprocess.run(list(map(str, command)), cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 

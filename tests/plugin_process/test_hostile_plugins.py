@@ -295,9 +295,13 @@ process.ask("read")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"greeted\n"
-        assert len(remains.processes()) == 3  # the engine, the one between, and the plugin
+        plugin_process, engine_process = sorted(remains.processes(), reverse=True)
+        assert engine_process == process.pid
+        warden = Path("/proc", Path("/proc", str(plugin_process), "stat").read_text().rpartition(")")[2].split()[1])
+        assert b"warden.py" in (warden / "cmdline").read_bytes()
 
         process.send_signal(signal.SIGKILL)
         process.wait()
 
+    assert not eventually(warden.exists)
     assert not eventually(lambda: list(remains.folder.iterdir()))
