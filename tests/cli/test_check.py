@@ -128,13 +128,15 @@ def test_in_the_cloud_no_plugin_runs_outside_of_a_container(
     command: tuple[str, ...], write_job: WriteJob, invoke: Invoke, tmp_path: Path
 ) -> None:
     job = write_job()
-    (tmp_path / "policy.yaml").write_text("version: 1\ndefaults: {sandbox: {backend: none}}\n")
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\ndefaults: {sandbox: {backend: none}, filesystem: {read: any, write: any}}\n"
+    )
 
     done = invoke(*command, "--config", job, "--mode", "cloud", "--policy", tmp_path / "policy.yaml")
 
     assert done.exit_code == 69
     assert "Error code: SANDBOX_UNAVAILABLE" in done.output
-    assert "mode cloud does not allow" in done.output
+    assert "container (mode cloud), and gets none" in done.output
 
 
 def test_a_job_that_is_named_and_in_the_folder_is_done_once(

@@ -282,13 +282,17 @@ def test_with_a_manifest_a_secret_beside_the_credentials_is_told(
             id="code that nobody trusts",
         ),
         pytest.param(
-            "tenants: {acme: {sandbox: {backend: none}}}", "cloud", None, "which mode cloud does not", id="the cloud"
+            "tenants: {acme: {sandbox: {backend: none}}}",
+            "cloud",
+            None,
+            "isolation container (mode cloud), and gets none",
+            id="the cloud",
         ),
         pytest.param(
             "defaults: {sandbox: {backend: process}}",
             "self_hosted",
             "container",
-            "job.yaml:3:1 sandbox.min), and gets process",
+            "sandbox.min), and gets process",
             id="a job that asks for more",
         ),
     ],

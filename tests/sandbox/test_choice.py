@@ -109,7 +109,7 @@ def test_the_lightest_back_end_is_taken_that_is_as_much_as_everybody_asks_for(
         ),
         pytest.param(
             wanted(said(backend="none", trusted=(f"sha256:{CODE}",)), mode="cloud"),
-            "without a sandbox (policy.yaml:4:5 defaults.sandbox.backend), which mode cloud does not allow",
+            "must have at least isolation container (mode cloud), and gets none",
             id="trusted, in the cloud",
         ),
         pytest.param(

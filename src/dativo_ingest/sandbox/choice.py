@@ -19,6 +19,7 @@ DEFAULT: Final[Backend] = "none"
 
 _LOGGER = logging.getLogger("dativo.plugins")
 _MODE_MIN: Final[dict[Mode, Isolation]] = {"self_hosted": "none", "cloud": "container"}
+_AT_MOST: Final[dict[Backend, Isolation]] = {"none": "none", "process": "process", "container": "vm"}
 _MAY_BE_WEAKER: Final[frozenset[Control]] = frozenset({"memory", "pids", "cpu"})
 _OWN_KERNEL: Final[frozenset[Control]] = frozenset({"landlock"})  # gVisor has none: what it would limit is not there
 
@@ -51,13 +52,12 @@ def choose(wanted: Wanted) -> Confinement:
             hint what to install or set.
     """
     least = _least(wanted)
-    chosen = BACKENDS[_backend(wanted, least.value)](wanted)
+    backend = _backend(wanted, least.value)
+    if not is_at_least(_AT_MOST[backend], least.value):
+        raise _too_little(wanted, least, _AT_MOST[backend])
+    chosen = BACKENDS[backend](wanted)
     if not is_at_least(chosen.isolation, least.value):
-        raise unavailable(
-            f"the plugin {wanted.plugin} must have at least isolation {least.value} ({least.where}), and gets "
-            f"{chosen.isolation} here",
-            hint=_more(least.value),
-        )
+        raise _too_little(wanted, least, chosen.isolation)
     lacking = missing(chosen, wanted.mode, wanted.terms)
     if lacking:
         raise _lacks(wanted, chosen, lacking)
@@ -98,15 +98,9 @@ def _unconfined(wanted: Wanted) -> Unconfined:
     """Let a plugin run without a sandbox, if the operator knows its code.
 
     Raises:
-        SandboxError: Nobody does, or the mode lets no plugin run so.
+        SandboxError: Nobody does.
     """
     terms = wanted.terms
-    if wanted.mode == "cloud":
-        raise unavailable(
-            f"the plugin {wanted.plugin} would run without a sandbox ({terms.backend.where}), which mode cloud does "
-            "not allow",
-            hint="set sandbox.backend to container in the policy",
-        )
     if terms.backend.value is None:
         return Unconfined()
     code = f"sha256:{wanted.code_sha256()}"
@@ -151,6 +145,13 @@ def _lacks(wanted: Wanted, chosen: Confinement, lacking: list[Finding]) -> Sandb
         + "\n".join(lines),
         hint="; ".join((*remedies, "dativo doctor tries every control")),
         controls=lacking,
+    )
+
+
+def _too_little(wanted: Wanted, least: Said[Isolation], found: Isolation) -> SandboxError:
+    return unavailable(
+        f"the plugin {wanted.plugin} must have at least isolation {least.value} ({least.where}), and gets {found}",
+        hint=_more(least.value),
     )
 
 
