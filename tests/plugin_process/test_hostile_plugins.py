@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import confined
 import pytest
 from hostile_readers import BATCH, HOSTILE, LITTLE_LOG, MakeReader, impatient
 from plugin_remains import Remains, eventually
@@ -279,18 +280,23 @@ def test_folders_that_are_hard_to_remove_go_too(hostile: MakeReader, act: str) -
 
 
 def test_no_process_and_no_folder_outlives_an_engine_that_is_killed(remains: Remains, tmp_path: Path) -> None:
-    engine = """
+    engine = f"""
 import sys, tempfile
+sys.path.append({str(Path(confined.__file__).parent)!r})
 tempfile.tempdir = sys.argv[1]
+from confined import confined
+from hostile_readers import LITTLE_LOG
+from dataclasses import replace
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.run_spec import RunSpec
-process = Conversation(RunSpec("hostile", tuple(sys.argv[2:])))
+grant = replace(LITTLE_LOG, read=(*LITTLE_LOG.read, sys.argv[-2]))
+process = Conversation(RunSpec("hostile", tuple(sys.argv[2:]), grant), confined())
 process.greet()
 print("greeted", flush=True)
 process.ask("read")
 """
     (tmp_path / "batch").touch()
-    plugin = [sys.executable, "-I", "-S", str(HOSTILE), "read", "hang_deaf", str(tmp_path / "batch"), remains.mark]
+    plugin = [confined.PYTHON, "-I", "-S", str(HOSTILE), "read", "hang_deaf", str(tmp_path / "batch"), remains.mark]
     command = [sys.executable, "-c", engine, str(remains.folder), *plugin]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
