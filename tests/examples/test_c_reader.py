@@ -17,8 +17,8 @@ from pages import ROOT
 from workshop import DATIVO
 
 from dativo_ingest.plugin_process.conversation import Conversation
-from dativo_ingest.sandbox.launch import RunSpec
 from dativo_ingest.sandbox.manifest import load_manifest
+from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.targets.parquet import read_dataset
 from dativo_plugin_sdk.errors import DataNotFoundError, DativoError, InvalidConfigError, PluginExecutionError
 from dativo_plugin_sdk.protocol import messages

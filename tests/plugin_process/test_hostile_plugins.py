@@ -283,7 +283,7 @@ def test_no_process_and_no_folder_outlives_an_engine_that_is_killed(remains: Rem
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from dativo_ingest.plugin_process.conversation import Conversation
-from dativo_ingest.sandbox.launch import RunSpec
+from dativo_ingest.sandbox.run_spec import RunSpec
 process = Conversation(RunSpec("hostile", tuple(sys.argv[2:])))
 process.greet()
 print("greeted", flush=True)

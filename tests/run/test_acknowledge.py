@@ -52,7 +52,7 @@ def test_a_commit_whose_plugin_died_when_it_was_told_is_told_again_by_the_next_r
     again = job(workshop, 2, plugin).run()
 
     (error,) = died.report["errors"]
-    assert (died.code, error["error_code"], error["plugin"]) == (70, "PLUGIN_CRASHED", "told_source.py:Told")
+    assert (died.code, error["error_code"], error["plugin"]) == (70, "PLUGIN_CRASHED", "tests-own")
     assert died.report["streams"][0]["commit"] is not None
     assert (again.code, again.report["status"]) == (0, "no_data")
     assert log(workshop) == ["read 0", "told 2"]

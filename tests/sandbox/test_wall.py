@@ -1,7 +1,8 @@
 from contextlib import closing
 
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.launch import RunSpec, Session
+from dativo_ingest.sandbox.launch import Session
+from dativo_ingest.sandbox.run_spec import RunSpec
 
 
 def test_a_process_that_runs_longer_than_it_may_is_ended_with_the_way_to_more() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from click.testing import Result
 from jsonschema import Draft202012Validator
 
-PLUGINS = Path(__file__).with_name("cli_plugins.py")
+PLUGINS = Path(__file__).parent / "plugins" / "cli_plugins.py"
 """A file with the classes Reader, Silent and Writer."""
 
 WriteJob = Callable[..., Path]

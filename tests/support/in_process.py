@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -42,4 +43,5 @@ def main(named: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parent / "plugins"))
     main(*sys.argv[1:])

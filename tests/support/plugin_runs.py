@@ -17,7 +17,7 @@ from counting_reader import row
 
 ROWS = 250
 UNKNOWN = "COMMIT_STATE_UNKNOWN"
-_HERE = Path(__file__).parent
+_PLUGINS = Path(__file__).parent / "plugins"
 _MODULES = ("dativo_ingest.run.engine", "dativo_ingest.run.open_job", "dativo_ingest.plugin_process.remote_reader")
 
 
@@ -72,12 +72,12 @@ class Scene:
             "version": 1,
             "name": "kills",
             "source": {
-                "connector": f"{_HERE / 'counting_reader.py'}:CountingReader",
+                "connector": f"{_PLUGINS / 'counting_reader.py'}:CountingReader",
                 "connection": {"path": str(self.folder / "count")},
                 "options": pauses,
             },
             "target": {
-                "connector": f"{_HERE / 'writer_plugins.py'}:{self.writer}",
+                "connector": f"{_PLUGINS / 'writer_plugins.py'}:{self.writer}",
                 "connection": {"path": str(self.folder / "lake")},
                 "options": pauses,
             },

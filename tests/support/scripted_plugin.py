@@ -19,8 +19,10 @@ from dativo_ingest.plugin_process import conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.plugin_process.starting import Hosted, Starter
-from dativo_ingest.sandbox.launch import Exit, RunSpec, Usage
+from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.launch import Exit, Usage
 from dativo_ingest.sandbox.output import Output
+from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_plugin_sdk.config import SourceConfig
 from dativo_plugin_sdk.errors import PluginError
 from dativo_plugin_sdk.protocol import messages
@@ -162,7 +164,7 @@ def reader_of(control: Sequence[bytes], data: bytes) -> Iterator[tuple[RemoteRea
     """Give a reader whose every process says this, and nothing more; and these processes, as there come to be some."""
     sessions: list[ScriptedSession] = []
 
-    def start(spec: RunSpec) -> ScriptedSession:
+    def start(spec: RunSpec, _: Confinement) -> ScriptedSession:
         sessions.append(ScriptedSession(spec, control, data))
         return sessions[-1]
 

@@ -26,8 +26,10 @@ import pyarrow as pa
 
 import dativo_plugin_sdk
 from dativo_ingest.plugin_process.wire import GoneError, LeftError, OverdueError, Wire
-from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, RunSpec, Session
+from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, Session
 from dativo_ingest.sandbox.output import printable
+from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.secrets.redaction import redact, redact_document
 from dativo_plugin_sdk.errors import (
     DativoError,
@@ -87,22 +89,24 @@ class Conversation:
 
     Args:
         spec: What to start. It starts at once; `greet` waits for it.
+        confinement: How it is held; not at all where none is given.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
         on_end: Called once, when nothing of the process is left.
         on_error: Given each error of the plugin's, or for what became of its process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what there is to say of a process
         self,
         spec: RunSpec,
+        confinement: Confinement | None = None,
         *,
         run_id: str = "",
         while_waiting: Callable[[], None] = lambda: None,
         on_end: Callable[[Conversation], None] = lambda _: None,
         on_error: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        self.session = Session(spec)
+        self.session = Session(spec, confinement)
         self.hello: Hello | None = None
         self.killed: str | None = None
         """Why the engine ended the process, in a word; None where it ended by itself, or when asked to."""

@@ -11,8 +11,10 @@ from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
+from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.launch import CANCEL_S, STOP_S, RunSpec
+from dativo_ingest.sandbox.run_spec import CANCEL_S, STOP_S, Code, RunSpec
+from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import InvalidConfigError, PluginError, PluginVersionError
 from dativo_plugin_sdk.protocol.breach import breach
@@ -35,6 +37,7 @@ class Hosted:
         config_version: The version of the configuration's form, as the job says it.
         cancel_s: How long a plugin may take to leave off what it is doing.
         stop_s: How long it may take to close what is open and end.
+        confinement: How its processes are held.
     """
 
     record: PluginRecord
@@ -46,6 +49,7 @@ class Hosted:
     config_version: int = 1
     cancel_s: float = CANCEL_S
     stop_s: float = STOP_S
+    confinement: Confinement = field(default_factory=Unconfined)
 
     @classmethod
     def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
@@ -131,7 +135,9 @@ class Starter:
                 cancel_s=self.hosted.cancel_s,
                 stop_s=self.hosted.stop_s,
                 manifest=self.plugin.manifest_place,
+                code=self._code(),
             ),
+            self.hosted.confinement,
             run_id=self.hosted.run_id,
             while_waiting=self.hosted.while_waiting,
             on_end=note_end,
@@ -142,6 +148,15 @@ class Starter:
 
     def _command(self) -> tuple[str, ...]:
         return self.plugin.command or (str(self.plugin.python), *_HOST)
+
+    def _code(self) -> Code:
+        plugin = self.plugin
+        file = plugin.file if plugin.manifest is None else plugin.manifest.path
+        return Code(
+            python=None if plugin.command else plugin.python,
+            folder=None if file is None else file.parent,
+            file=plugin.file,
+        )
 
     def _ready(self, process: Conversation) -> None:
         hello = process.greet()

@@ -1,6 +1,7 @@
 """A plugin's process: started, joined by two sockets, watched, and gone with everything that it started.
 
-`RunSpec` goes in, a `Session` comes out. What the two sockets carry is `dativo_ingest.plugin_process.conversation`'s.
+`RunSpec` and `Confinement` go in, a `Session` comes out. What the two sockets carry is
+`dativo_ingest.plugin_process.conversation`'s.
 """
 
 from __future__ import annotations
@@ -14,32 +15,26 @@ import selectors
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.output import Lines, Output
+from dativo_ingest.sandbox.run_spec import RunSpec
+from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import PluginError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
 
-FOLDER_VARIABLE: Final = "DATIVO_PLUGIN_IO"
-TOKEN_VARIABLE: Final = "DATIVO_PLUGIN_TOKEN"  # noqa: S105  its name
 RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
 PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
-CANCEL_S: Final = 5.0
-STOP_S: Final = 5.0
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
-_WARDEN = str(Path(__file__).with_name("warden.py"))
-_PASSED_ON = frozenset({"LANG", "LANGUAGE", "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-_PASSED_ON_PREFIX = "LC_"
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
 _PIECE_BYTES = 2**16
 _LOOK_EVERY_S = 0.5
@@ -49,27 +44,6 @@ _KILLING_S = 7.0  # the warden takes 5 s at most
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
 
 End: TypeAlias = Literal["control", "data"]
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What to start, and within which bounds."""
-
-    plugin: str
-    """Its name, for messages."""
-    command: tuple[str, ...]
-    grant: Grant = field(default_factory=Grant)
-    """What it may do; of the engine's environment, it gets the variables that are named here."""
-    cancel_s: float = CANCEL_S
-    """How long it may take to leave off what it is doing."""
-    stop_s: float = STOP_S
-    """How long it may take to close what is open and end."""
-    manifest: str = "its manifest"
-    """Where its manifest is, or would be."""
-
-    def way_out(self, key: str) -> str:
-        """Say how a plugin that was ended at a limit gets more."""
-        return f"{key} in {self.manifest} asks for more, as far as the operator's policy allows it"
 
 
 @dataclass(frozen=True)
@@ -94,6 +68,7 @@ class Session:
 
     Args:
         spec: What to start. This does not wait for it.
+        confinement: How it is held; not at all where none is given.
 
     Attributes:
         token: What the process must say to be believed.
@@ -103,12 +78,13 @@ class Session:
 
     Raises:
         ResourceUnavailableError: No process can be started.
+        SandboxError: It cannot be held as it must be.
     """
 
     control: socket.socket
     data: socket.socket
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, confinement: Confinement | None = None) -> None:
         self.spec = spec
         self.token = secrets.token_hex(16)
         self.output = Output(spec.grant.log_bytes)
@@ -119,6 +95,7 @@ class Session:
         self._usage = Usage()
         self._peers: dict[End, socket.socket] = {}
         self._folder = _name_of_folder()
+        self._prepared = (confinement or Unconfined()).prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
         self._status = b""
@@ -210,16 +187,15 @@ class Session:
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         alive, self._lifeline = os.pipe()
         report, status = os.pipe()
-        command = [sys.executable, "-I", "-S", _WARDEN, str(alive), str(status), str(self._folder)]
         try:
             return (
                 subprocess.Popen(  # noqa: S603  the plugin that the job names
-                    [*command, *self.spec.command],
+                    [*self._prepared.warden, str(alive), str(status), str(self._folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env=self._environment(),
-                    pass_fds=(alive, status),
+                    env=dict(self._prepared.environment),
+                    pass_fds=(alive, status, *self._prepared.descriptors),
                     start_new_session=True,
                     bufsize=0,
                 ),
@@ -229,39 +205,26 @@ class Session:
             os.close(report)
             raise
         finally:
-            os.close(alive)
-            os.close(status)
+            for each in (alive, status, *self._prepared.descriptors):
+                os.close(each)
 
     def _let_go_on(self) -> None:
         """Make what the plugin needs, now that the warden is there to remove it whatever happens to this process."""
         self._folder.mkdir(mode=0o700)
-        self._home.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
+        if self._prepared.peer_uid != os.geteuid():
+            for path in (*self._folder.iterdir(), self._folder):
+                os.chown(path, self._prepared.peer_uid, -1)
+        plan = json.dumps(self._prepared.plan).encode() + b"\n"
         assert self._lifeline is not None  # noqa: S101  it was made by `_start`
-        os.write(self._lifeline, b"g")
+        while plan:
+            plan = plan[os.write(self._lifeline, plan) :]
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
         return ResourceUnavailableError(
             f"the process of the plugin {self.spec.plugin} cannot be started: {error.strerror}"
         )
-
-    @property
-    def _home(self) -> Path:
-        return self._folder / "home"
-
-    def _environment(self) -> dict[str, str]:
-        names = {*_PASSED_ON, *self.spec.grant.environment}
-        passed_on = {
-            name: value for name, value in os.environ.items() if name in names or name.startswith(_PASSED_ON_PREFIX)
-        }
-        return {
-            **passed_on,
-            "HOME": str(self._home),
-            "TMPDIR": str(self._home),
-            FOLDER_VARIABLE: str(self._folder),
-            TOKEN_VARIABLE: self.token,
-        }
 
     def _watch(self) -> None:
         """Take what is printed, see that nobody else connects, and wait for the end."""
@@ -314,7 +277,7 @@ class Session:
         _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         with self._changed:
             is_second = end in self._peers
-            if not is_second and uid == os.geteuid():
+            if not is_second and uid == self._prepared.peer_uid:
                 self._peers[end] = peer
                 self._changed.notify_all()
                 return

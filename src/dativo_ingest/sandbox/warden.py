@@ -1,10 +1,11 @@
 """The process between the engine and a plugin: nothing that the plugin starts outlives it.
 
-Run as ``python -I -S warden.py LIFELINE STATUS FOLDER COMMAND...`` by `dativo_ingest.sandbox.launch`, with the standard
+Run as ``python -I -S warden.py LIFELINE STATUS FOLDER`` by `dativo_ingest.sandbox.launch`, with the standard
 library alone, because it must be there within a moment. Two pipes join it to the engine, by their numbers. Of LIFELINE
-it reads ``g``, when all is ready for the plugin, and later ``k``, when the plugin is to end; the pipe's end, which
-comes also when the engine is killed, ends the plugin too. Into STATUS it writes one line of JSON when no process is
-left. The last that it does is to remove FOLDER, which the engine makes once there is somebody to remove it.
+it reads the plan, a line of JSON, when all is ready for the plugin, and later ``k``, when the plugin is to end; the
+pipe's end, which comes also when the engine is killed, ends the plugin too. Into STATUS it writes one line of JSON when
+no process is left. The last that it does is to remove FOLDER, which the engine makes once there is somebody to remove
+it.
 
 It is the "child subreaper" of everything below it (``prctl(2)``): a process whose parent ends, however it went into a
 session of its own, becomes its child, is killed, and is waited for.
@@ -28,7 +29,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 _KILLING_S = 5.0  # what does not end by then is another user's by now, and not ours to kill
 _PAUSE_S = 0.002
 _NOT_STARTED = 127
-_GO = b"g"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KIB = 1024
 
@@ -71,7 +71,7 @@ class _Usage:
 
 def main(arguments: list[str]) -> int:
     """Start the plugin, wait for it or for the engine's word, and leave nothing of it."""
-    lifeline, report_to, folder, *command = arguments
+    lifeline, report_to, folder = arguments
     alive, status = int(lifeline), int(report_to)
     for number in (alive, status):
         os.set_inheritable(number, False)  # noqa: FBT003  the signature of the library
@@ -82,8 +82,9 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    if os.read(alive, 1) == _GO:
-        started = _start(command, prctl)
+    plan = _plan(alive)
+    if plan is not None:
+        started = _start(plan, prctl)
         usage = _Usage()
         _wait(alive, woken, usage, started)
         _kill_all(usage, started)
@@ -93,15 +94,28 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _start(command: list[str], prctl: Callable[..., int]) -> int:
+def _plan(alive: int) -> dict[str, Any] | None:
+    """Read what to do, up to the end of its line; None where the engine ends before, or has thought better of it."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(alive, 1)  # no more: what follows is read later
+        if not piece or line + piece == b"k":
+            return None
+        line += piece
+    plan: dict[str, Any] = json.loads(line)
+    return plan
+
+
+def _start(plan: dict[str, Any], prctl: Callable[..., int]) -> int:
     warden = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(command, prctl, warden)
+        _become(plan, prctl, warden)
     return pid
 
 
-def _become(command: list[str], prctl: Callable[..., int], warden: int) -> NoReturn:
+def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int) -> NoReturn:
+    command = plan["command"]
     try:
         os.setsid()
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -110,6 +124,8 @@ def _become(command: list[str], prctl: Callable[..., int], warden: int) -> NoRet
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        if "home" in plan:
+            os.mkdir(plan["home"], 0o700)  # noqa: PTH102  pathlib takes long to import
         os.execvpe(command[0], command, os.environ)  # noqa: S606  the plugin that the job names
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="replace"))

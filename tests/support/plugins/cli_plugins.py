@@ -16,7 +16,7 @@ COLUMNS = [{"name": "id", "type": "integer"}, {"name": "note", "type": "string"}
 class Reader(BaseReader):
     """Yields ``rows`` rows; ``raises: {class, message, ...}`` fails after ``rows_before`` of them."""
 
-    __version__ = "2.1.0"
+    __version__ = "3.1.0"
 
     def check_connection(self) -> ConnectionTestResult:
         """Answer what ``check`` says."""
