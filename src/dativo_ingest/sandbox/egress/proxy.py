@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import select
 import socket
 import struct
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 from dativo_ingest.job.sizes import size_text
@@ -41,6 +43,7 @@ _PIECE_BYTES = 2**17
 _MOST_HEADS = 64  # requests that are not answered yet, beside the open connections
 _MOST_LOOKUPS = 8
 _CLOSING_S = 5.0
+_PAUSE_S = 0.1
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
 _RESET = struct.pack("ii", 1, 0)  # close(2) then resets the connection: nobody takes what came for all there was
 _REASONS = {
@@ -85,13 +88,21 @@ class Proxy:
         plugin: Its name, for messages.
         uid: Whose connections are taken.
         resolve: How names are resolved.
+        head_s: How long a request may take to come.
 
     Attributes:
         record: What the process reached and was denied.
     """
 
-    def __init__(
-        self, listener: socket.socket, reach: Reach, *, plugin: str, uid: int, resolve: Resolve = resolve
+    def __init__(  # noqa: PLR0913  what there is to say of it
+        self,
+        listener: socket.socket,
+        reach: Reach,
+        *,
+        plugin: str,
+        uid: int,
+        resolve: Resolve = resolve,
+        head_s: float = HEAD_S,
     ) -> None:
         self.record = Record()
         self._listener = listener
@@ -99,12 +110,13 @@ class Proxy:
         self._plugin = plugin
         self._uid = uid
         self._resolve = resolve
+        self._head_s = head_s
         self._open = 0
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003  the signature of the library
         self._thread = threading.Thread(target=self._run, name=f"egress {plugin}", daemon=True)
         self._thread.start()
 
@@ -119,59 +131,65 @@ class Proxy:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        accepting = asyncio.create_task(self._accept())
+        self._loop.add_reader(self._listener, self._accept)
         try:
             await self._over.wait()
         finally:
-            accepting.cancel()
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(accepting, *self._tasks, return_exceptions=True)
-            self._listener.close()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = await self._loop.sock_accept(self._listener)
-            except OSError:  # of a peer that is gone again, or too many open files
-                await asyncio.sleep(0.1)
-                continue
-            if not self._is_taken(peer):
-                peer.close()
-                continue
-            task = asyncio.create_task(self._answer(peer))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
+    def _accept(self) -> None:
+        try:
+            peer, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # too many open files
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(_PAUSE_S, self._go_on)
+            return
+        if not self._is_taken(peer):
+            peer.close()
+            return
+        peer.setblocking(False)  # noqa: FBT003  the signature of the library
+        task = self._loop.create_task(self._answer(peer))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._done, peer))
+
+    def _go_on(self) -> None:
+        if not self._over.is_set():
+            self._loop.add_reader(self._listener, self._accept)
 
     def _is_taken(self, peer: socket.socket) -> bool:
         _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         return uid == self._uid and len(self._tasks) < self._reach.connections + _MOST_HEADS
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, peer: socket.socket, task: asyncio.Task[None]) -> None:
+        peer.close()
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _LOGGER.error("the proxy of the plugin %s failed", self._plugin, exc_info=task.exception())
 
     async def _answer(self, peer: socket.socket) -> None:
         """Answer one connection, from its first byte to its last."""
-        with peer:
-            peer.setblocking(False)  # noqa: FBT003  the signature of the library
-            host: Host | None = None
-            try:
-                host = await self._asked(peer)
-                await self._connect(peer, host)
-            except BadRequestError as error:
-                if error.host is not None:
-                    self._deny(self._reach.denies(error.host))
-                await self._refuse(peer, error.status, error.why)
-            except _DeniedError as error:
-                self._deny(error.denial)
-                await self._refuse(peer, error.status, f"{error.denial.place}: {error.denial.why}", is_denial=True)
-            except _UnreachableError as error:
-                _LOGGER.warning("the plugin %s cannot reach %s: %s", self._plugin, host, error.why)
-                await self._refuse(peer, error.status, error.why)
-            except OSError:  # the plugin is gone, or its process
-                return
+        host: Host | None = None
+        try:
+            host = await self._asked(peer)
+            await self._connect(peer, host)
+        except BadRequestError as error:
+            if error.host is not None:
+                self._deny(self._reach.denies(error.host))
+            await self._refuse(peer, error.status, error.why)
+        except _DeniedError as error:
+            self._deny(error.denial)
+            await self._refuse(peer, error.status, f"{error.denial.place}: {error.denial.why}", is_denial=True)
+        except _UnreachableError as error:
+            _LOGGER.warning("the plugin %s cannot reach %s: %s", self._plugin, host, error.why)
+            await self._refuse(peer, error.status, error.why)
+        except OSError:  # the plugin is gone, or its process
+            return
 
     def _deny(self, denial: Denial | None) -> None:
         if denial is not None and self.record.denied(denial):
@@ -180,7 +198,7 @@ class Proxy:
     async def _asked(self, peer: socket.socket) -> Host:
         head = bytearray()
         try:
-            async with asyncio.timeout(HEAD_S):
+            async with asyncio.timeout(self._head_s):
                 while END_OF_HEAD not in head:
                     if len(head) > MAX_HEAD_BYTES:
                         raise BadRequestError(431, f"the request has more than {MAX_HEAD_BYTES} bytes")
@@ -189,7 +207,7 @@ class Proxy:
                         raise BadRequestError(400, "the request has no end")
                     head += piece
         except TimeoutError:
-            raise BadRequestError(408, f"the request took more than {HEAD_S:g} s") from None
+            raise BadRequestError(408, f"the request took more than {self._head_s:g} s") from None
         return read_connect(bytes(head))
 
     async def _connect(self, peer: socket.socket, host: Host) -> None:
@@ -227,7 +245,7 @@ class Proxy:
                         upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                     except OSError as error:
                         upstream.close()
-                        why = error.strerror or str(error)
+                        why = os.strerror(error.errno) if error.errno else str(error)
                     except BaseException:
                         upstream.close()
                         raise

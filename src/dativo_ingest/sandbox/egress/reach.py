@@ -49,9 +49,9 @@ class Reach:
         """Say what stands against a host, before anything of it is resolved."""
         if host.port != ANY_PORT and any(each.covers(host) for each in self.hosts):
             return None
-        others = [str(each) for each in self.hosts if each.port != host.port and Host(each.name, host.port).covers(host)]
-        why = f"{', '.join(others)} is granted, that port is not" if others and host.port != ANY_PORT else "it is not granted"
-        return Denial(host, "host", why, "capabilities.network", _as_asked(host))
+        same = [each for each in self.hosts if Host(each.name, host.port).covers(host)]
+        granted = f", as {', '.join(map(str, same))} is" if same and host.port != ANY_PORT else ""
+        return Denial(host, "host", f"it is not granted{granted}", "capabilities.network", _as_asked(host))
 
     def denies_address(self, host: Host, address: Address) -> Denial | None:
         """Say what stands against an address that a granted host has."""
@@ -67,7 +67,7 @@ class Reach:
 
     def at_quota(self, host: Host, what: str, most: str) -> Denial:
         """Make the denial for a process that moved as much as it may."""
-        return Denial(host, "quota", f"its {what} are used up: {most}", f"resources.{what}")
+        return Denial(host, "quota", f"its limit of {what} is reached: {most}", f"resources.{what}")
 
 
 def _literal(host: Host) -> Address | None:

@@ -41,39 +41,36 @@ class Names:
     def __init__(self, hosts: Iterable[tuple[str, int]]) -> None:
         self.ports: dict[str, list[int]] = {}
         for name, port in hosts:
-            if not _is_address(name):
+            if not is_address(name):
                 self.ports.setdefault(name, []).append(port)
         named = [name for name in self.ports if not name.startswith("*.")]
         self.fixed = {name: _address(number) for number, name in enumerate(named)}
         self.fixed |= {name: "127.0.0.1" for name in named if name == "localhost" or name.endswith(".localhost")}
-        self._free = [_address(len(named) + number) for number in range(MOST_OF_WILDCARDS)]
+        self._free = [_address(len(named) + number) for number in reversed(range(MOST_OF_WILDCARDS))]
         self._given: OrderedDict[str, str] = OrderedDict()
-        self._names: dict[str, str] = {address: name for name, address in self.fixed.items()}
 
-    def address(self, name: str) -> tuple[str, str | None] | None:
-        """Give a name's address, and the name that loses it, if another one does; None where it has none."""
+    def address(self, name: str) -> str | None:
+        """Give a name's address; one that a wildcard grants may take the address of the one asked for longest ago."""
         if name in self.fixed:
-            return self.fixed[name], None
-        if not self.wildcard_ports(name):
+            return self.fixed[name]
+        if not self.ports_of(name):
             return None
-        lost = None
-        if name in self._given:
-            self._given.move_to_end(name)
-        elif self._free:
-            self._given[name] = self._free.pop()
-        else:
-            lost, address = self._given.popitem(last=False)
-            self._given[name] = address
-        return self._given[name], lost
+        if name not in self._given:
+            self._given[name] = self._free.pop() if self._free else self._given.popitem(last=False)[1]
+        self._given.move_to_end(name)
+        return self._given[name]
 
-    def wildcard_ports(self, name: str) -> list[int]:
-        """Give the ports that a wildcard grants for a name."""
-        _, dot, rest = name.partition(".")
-        return self.ports.get(f"*.{rest}", []) if dot else []
+    def name_of(self, address: str) -> str | None:
+        """Give the name that has an address now; None where it is no name's own."""
+        names = (name for name, given in (*self.fixed.items(), *self._given.items()) if given == address)
+        found = [*names]
+        return found[0] if len(found) == 1 else None
 
     def ports_of(self, name: str) -> list[int]:
-        """Give all ports of a name that has an address."""
-        return sorted({*self.ports.get(name, []), *self.wildcard_ports(name)})
+        """Give the ports that are granted for a name, by itself or by a wildcard of one label."""
+        _, dot, rest = name.partition(".")
+        wildcard = self.ports.get(f"*.{rest}", []) if dot else []
+        return sorted({*self.ports.get(name, []), *wildcard})
 
 
 class Query:
@@ -138,7 +135,8 @@ def _address(number: int) -> str:
     return socket.inet_ntoa((FIRST + 1 + number).to_bytes(4, "big"))
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
+    """Say whether a host is named by an address."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, name)
