@@ -1,4 +1,4 @@
-"""What runs first within a sandbox: it restricts itself, makes sure of it, and becomes the plugin's host.
+"""What runs within a sandbox before the plugin does: it restricts itself, makes sure of it, and becomes its host.
 
-`python -I -S /run/dativo/inside PLAN`, with the standard library alone and nothing of the engine around it.
+`python -I -S /run/dativo/inside PLAN`; each module is written with the standard library alone.
 """
