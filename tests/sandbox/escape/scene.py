@@ -24,11 +24,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dativo_ingest
 from dativo_ingest.plugin_process.conversation import Conversation
@@ -176,7 +175,7 @@ class Scene:
         self._closing = contextlib.ExitStack()
         self.mark = f"dativo-escape-{secrets.token_hex(4)}"
 
-    def __enter__(self) -> Scene:
+    def __enter__(self) -> Self:
         """Set it."""
         self._selector = selectors.DefaultSelector()
         self._woken, self._waking = os.pipe()

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from attempts import Places, See, attempt, call, libc, folder_of_sockets
+from attempts import Places, See, attempt, call, folder_of_sockets, libc
 
 OPEN_BY_HANDLE_AT = {"x86_64": 304, "aarch64": 265}[os.uname().machine]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-from pathlib import Path
 
 from attempts import Places, See, attempt, folder_of_sockets
 
