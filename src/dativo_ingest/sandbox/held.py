@@ -25,6 +25,7 @@ _AT_FDCWD = -100
 _MOVE_FROM_DESCRIPTOR = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+_PR_SET_DUMPABLE = 4
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _VIEW: Final = "/tmp"  # noqa: S108  every system has it; what is mounted over it is seen by this process alone
 _IDS = 2**32 - 1
@@ -38,6 +39,9 @@ def hold(plan: dict[str, Any]) -> list[str]:
     Raises:
         OSError: Something of it is refused.
     """
+    if plan["unshare_network"]:
+        import fcntl  # noqa: F401, PLC0415  before another user may be one who cannot read it
+        import socket  # noqa: F401, PLC0415
     view = _shown(plan["sources"], plan["user"]) if plan["user"] is not None and _may_mount() else None
     for name, value in plan["limits"].items():
         _limit(getattr(resource, name), value)
@@ -48,7 +52,7 @@ def hold(plan: dict[str, Any]) -> list[str]:
         os.setresgid(*[plan["user"]] * 3)
         os.setresuid(*[plan["user"]] * 3)
     if plan["unshare_network"]:
-        _unshare_network()
+        _unshare_network(plan["addresses"])
     return _command(plan, view)
 
 
@@ -126,27 +130,40 @@ def _mapping(user: int) -> int:
         os.waitpid(pid, 0)
 
 
-def _unshare_network() -> None:
+def _unshare_network(addresses: list[str]) -> None:
     """Take a network of its own in which every port may be listened on, for what carries granted connections."""
     user, group = os.getuid(), os.getgid()
+    _checked(_library.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "its own entry in /proc")  # lost with root
     _checked(_library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "a network of its own")
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
-            file.write(text)
-    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
-        file.write("0")
-    _bring_up_loopback()
+        with open(f"/proc/self/{name}", "wb") as file:  # noqa: PTH123  likewise
+            file.write(text.encode())
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "wb") as file:  # noqa: PTH123  likewise
+        file.write(b"0")
+    _bring_up_loopback(addresses)
 
 
-def _bring_up_loopback() -> None:
+def _bring_up_loopback(addresses: list[str]) -> None:
+    """Have the loopback interface, and let it have the addresses of hosts that are granted by their address."""
     import fcntl  # noqa: PLC0415  only where hosts are granted
     import socket  # noqa: PLC0415
 
     get_flags, set_flags, is_up = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP of netdevice(7)
+    set_address, set_mask = 0x8916, 0x891C  # SIOCSIFADDR, SIOCSIFNETMASK
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sH22x", b"lo", 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, get_flags, request), 16)
         fcntl.ioctl(sock, set_flags, struct.pack("16sH22x", b"lo", flags | is_up))
+        for number, address in enumerate(each for each in addresses if ":" not in each):
+            label = f"lo:{number}".encode()
+            for call, value in ((set_address, address), (set_mask, "255.255.255.255")):
+                packed = struct.pack("16sHH4s16x", label, socket.AF_INET, 0, socket.inet_aton(value))
+                fcntl.ioctl(sock, call, packed)
+        index = socket.if_nametoindex("lo")
+    for address in (each for each in addresses if ":" in each):
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            packed = struct.pack("16sIi", socket.inet_pton(socket.AF_INET6, address), 128, index)
+            fcntl.ioctl(sock, set_address, packed)
 
 
 def _command(plan: dict[str, Any], view: list[str] | None) -> list[str]:

@@ -24,6 +24,7 @@ from .verify import WrongError, verify
 
 REFUSED: Final = 125
 _PREFIX = "dativo-sandbox: "
+_EGRESS = "/run/io/egress.sock"
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -65,7 +66,11 @@ def _limit(plan: dict[str, Any]) -> None:
 def _start_forwards(plan: dict[str, Any]) -> None:
     """Start what carries connections to the granted hosts; a process of its own, without the restrictions."""
     if plan["hosts"]:
-        raise WrongError("hosts cannot be reached yet")
+        from .forwards import Forwards  # noqa: PLC0415  most plugins are granted no host
+
+        forwards = Forwards(plan["hosts"], _EGRESS)
+        os.environ.update(forwards.variables())
+        forwards.start()
 
 
 def _execute(command: list[str]) -> NoReturn:
