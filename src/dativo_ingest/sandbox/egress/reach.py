@@ -56,7 +56,9 @@ class Reach:
     def denies_address(self, host: Host, address: Address) -> Denial | None:
         """Say what stands against an address that a granted host has."""
         granted = self.ranges
-        if host in self.anywhere:  # an address is what it was written for, a name is good for any but the narrow ones
+        if any(
+            each.covers(host) for each in self.anywhere
+        ):  # an address is what it was written for, a name is good for any but the narrow ones
             granted += _ANYWHERE if host.address is None else (ipaddress.ip_network(host.address),)
         why = refusal(address, granted) or own_refusal(address, granted)
         if why is None:
