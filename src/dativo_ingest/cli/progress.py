@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from dativo_ingest.cli.table_text import done_text
 from dativo_ingest.cli.text import counted, duration, size
 from dativo_ingest.run.events import (
+    EgressDenied,
     Event,
+    LimitHit,
+    PluginEnded,
+    PluginStarted,
     Progress,
     RunFinished,
     RunStarted,
@@ -215,12 +219,26 @@ class JsonLines(_Lines):
                 self._write("waiting", message=event.message)
             case Warning_():
                 self._write("warning", stream=event.stream, message=event.message)
+            case PluginStarted():
+                self._write_plugin("plugin_started", event, isolation=event.isolation)
+            case PluginEnded():
+                self._write_plugin("plugin_ended", event, usage=event.usage)
+            case LimitHit():
+                self._write_plugin("limit_hit", event, limit=event.limit, error_code=event.error_code)
+            case EgressDenied():
+                self._write_plugin("egress_denied", event, host=event.host, times=event.times, **event.facts)
             case StreamFinished():
                 self._write(
                     "stream_finished", stream=event.stream, status=event.result["status"], rows=event.result["rows"]
                 )
             case RunFinished():
                 self._write("run_finished", status=event.report["status"], exit_code=event.report["exit_code"])
+
+    def _write_plugin(
+        self, name: str, event: PluginStarted | PluginEnded | LimitHit | EgressDenied, **facts: Any
+    ) -> None:
+        metrics = [{"name": each.name, "labels": dict(each.labels), "value": each.value} for each in event.metrics]
+        self._write(name, end=event.end, plugin=event.plugin, **facts, metrics=metrics)
 
     def _write(self, name: str, **facts: Any) -> None:
         self.talk.write_json({"level": "warning" if name == "warning" else "info", "event": name, **facts})
