@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dativo_plugin_sdk import BaseReader
 
-Path(__file__).with_name("ran").touch()
+Path(__file__).with_name("marks").joinpath("ran").touch()
 
 
 class Shop(BaseReader):
@@ -30,11 +30,12 @@ class Shop(BaseReader):
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     folder = tmp_path / "shop"
-    folder.mkdir()
+    (folder / "marks").mkdir(parents=True)
     (folder / "shop.py").write_text(PLUGIN)
     (folder / "dativo-plugin.yaml").write_text(
         "api: 1\nname: shop-reader\nversion: 1.4.0\n"
-        "capabilities: {network: ['api.shop.com:443'], secrets: [api_key]}\nresources: {wall: 5m}\n"
+        "capabilities: {network: ['api.shop.com:443'], secrets: [api_key], filesystem: {write: [marks]}}\n"
+        "resources: {wall: 5m}\n"
     )
     return folder
 
@@ -53,10 +54,10 @@ def audit(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_plugin_sees_its_own_ends_configuration_and_the_variables_that_the_operator_names(
-    job: Path, invoke: Invoke, tmp_path: Path
+    job: Path, shop: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
     (tmp_path / "policy.yaml").write_text(
-        "version: 1\ndefaults: {audit: audit.jsonl}\n"
+        "version: 1\ndefaults: {audit: audit.jsonl, filesystem: {write: any}}\n"
         "tenants: {acme: {network: ['*.shop.com:443'], environment: [SHOP_PROXY]}}\n"
     )
     env = {"SHOP_KEY": CANARY, "SHOP_PROXY": "http://proxy:1", "ENGINE_TOKEN": "engines-own", "NO_COLOR": "1"}
@@ -64,6 +65,7 @@ def test_a_plugin_sees_its_own_ends_configuration_and_the_variables_that_the_ope
     done = invoke("run", "-c", job, "--policy", tmp_path / "policy.yaml", "--report", tmp_path / "report.json", env=env)
 
     assert done.exit_code == 0, done.output
+    assert (shop / "marks" / "ran").exists()
     (told,) = pq.read_table(tmp_path / "lake").column("told").to_pylist()
     config, environment = json.loads(told)
     assert config["credentials"] == {"api_key": "canary-7D1E"}
@@ -87,14 +89,14 @@ def test_a_plugin_sees_its_own_ends_configuration_and_the_variables_that_the_ope
 def test_a_plugin_that_asks_for_too_much_does_not_run_at_all(
     job: Path, shop: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
-    (tmp_path / "policy.yaml").write_text("version: 1\ndefaults: {audit: audit.jsonl}\n")
+    (tmp_path / "policy.yaml").write_text("version: 1\ndefaults: {audit: audit.jsonl, filesystem: {write: any}}\n")
 
     done = invoke("run", "-c", job, "--policy", tmp_path / "policy.yaml", env={"SHOP_KEY": CANARY})
 
     assert done.exit_code == 77
     assert "asked    api.shop.com:443" in done.output
     assert [line["event"] for line in audit(tmp_path)] == ["refused"]
-    assert not (shop / "ran").exists()
+    assert not (shop / "marks" / "ran").exists()
 
 
 def test_a_check_of_it_fails_in_the_same_way(job: Path, shop: Path, invoke: Invoke, tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_check_of_it_fails_in_the_same_way(job: Path, shop: Path, invoke: Invo
 
     assert done.exit_code == 77
     assert "tenants.acme.plugins.deny has shop-*" in done.stdout
-    assert not (shop / "ran").exists()
+    assert not (shop / "marks" / "ran").exists()
 
 
 def test_a_plugin_that_takes_longer_than_its_manifest_says_is_ended(

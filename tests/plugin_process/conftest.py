@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confined import PYTHON, confined
 from hostile_readers import BATCH, HOSTILE, LITTLE_LOG, MakeReader
 from plugin_remains import Remains
 
@@ -42,7 +43,7 @@ def hostile(remains: Remains, tmp_path: Path) -> Iterator[MakeReader]:
     data.write_bytes(sink.getvalue())
 
     def make(stage: str, act: str, grant: Grant = LITTLE_LOG, **hosted: object) -> RemoteReader:
-        command = (sys.executable, "-I", "-S", str(HOSTILE), stage, act, str(data), remains.mark)
+        command = (PYTHON, "-I", "-S", str(HOSTILE), stage, act, str(data), remains.mark)
         plugin = FoundPlugin(
             kind="reader",
             name="hostile",
@@ -50,7 +51,7 @@ def hostile(remains: Remains, tmp_path: Path) -> Iterator[MakeReader]:
             class_name=None,
             entry_point=None,
             command=command,
-            python=Path(sys.executable),
+            python=Path(PYTHON),
             manifest=None,
             version="1.0",
             requires_sdk=None,
@@ -58,9 +59,11 @@ def hostile(remains: Remains, tmp_path: Path) -> Iterator[MakeReader]:
             config_version=1,
             sha256="",
         )
+        grant = replace(grant, read=(*grant.read, str(data)))
         record = PluginRecord("source", plugin.title, plugin.version, plugin.sha256, grant)
         config = SourceConfig(type="hostile")
-        hosting = Hosted(record, cancel_s=0.3, stop_s=0.3, **hosted)  # type: ignore[arg-type]  # what the test gives
+        how = {"confinement": confined(), "cancel_s": 0.3, "stop_s": 0.3, **hosted}
+        hosting = Hosted(record, **how)  # type: ignore[arg-type]  # what the test gives
         made.append(RemoteReader(config, Starter(plugin, config, hosting)))
         return made[-1]
 

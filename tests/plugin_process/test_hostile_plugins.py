@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import confined
 import pytest
 from hostile_readers import BATCH, HOSTILE, LITTLE_LOG, MakeReader, impatient
 from plugin_remains import Remains, eventually
@@ -279,25 +280,34 @@ def test_folders_that_are_hard_to_remove_go_too(hostile: MakeReader, act: str) -
 
 
 def test_no_process_and_no_folder_outlives_an_engine_that_is_killed(remains: Remains, tmp_path: Path) -> None:
-    engine = """
+    engine = f"""
 import sys, tempfile
+sys.path.append({str(Path(confined.__file__).parent)!r})
 tempfile.tempdir = sys.argv[1]
+from confined import confined
+from hostile_readers import LITTLE_LOG
+from dataclasses import replace
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.run_spec import RunSpec
-process = Conversation(RunSpec("hostile", tuple(sys.argv[2:])))
+grant = replace(LITTLE_LOG, read=(*LITTLE_LOG.read, sys.argv[-2]))
+process = Conversation(RunSpec("hostile", tuple(sys.argv[2:]), grant), confined())
 process.greet()
 print("greeted", flush=True)
 process.ask("read")
 """
     (tmp_path / "batch").touch()
-    plugin = [sys.executable, "-I", "-S", str(HOSTILE), "read", "hang_deaf", str(tmp_path / "batch"), remains.mark]
+    plugin = [confined.PYTHON, "-I", "-S", str(HOSTILE), "read", "hang_deaf", str(tmp_path / "batch"), remains.mark]
     command = [sys.executable, "-c", engine, str(remains.folder), *plugin]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"greeted\n"
-        assert len(remains.processes()) == 3  # the engine, the one between, and the plugin
+        plugin_process, engine_process = sorted(remains.processes(), reverse=True)
+        assert engine_process == process.pid
+        warden = Path("/proc", Path("/proc", str(plugin_process), "stat").read_text().rpartition(")")[2].split()[1])
+        assert b"warden.py" in (warden / "cmdline").read_bytes()
 
         process.send_signal(signal.SIGKILL)
         process.wait()
 
+    assert not eventually(warden.exists)
     assert not eventually(lambda: list(remains.folder.iterdir()))

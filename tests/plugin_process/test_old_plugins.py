@@ -1,4 +1,4 @@
-"""Readers and writers as earlier releases wrote them run as they are, each in a process of its own."""
+"""Readers and writers as earlier releases wrote them run as they are, with a manifest beside them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TOKEN = "good-old-token"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the plugins and their jobs are, and where commands are given."""
     shutil.copytree(OLD_PLUGINS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "written.log").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -142,7 +143,8 @@ def test_a_check_of_an_earlier_release_says_what_is_wrong() -> None:
 
 def test_a_variable_of_the_environment_is_there_where_the_policy_names_it(folder: Path) -> None:
     write_job("needs_environment.py:RegionReader", ["regions"], credentials={})
-    (folder / "policy.yaml").write_text("version: 1\ndefaults: {environment: [SHOP_REGION]}\n")
+    allowed = "{environment: [SHOP_REGION], network: any, filesystem: {write: any}, subprocess: true}"
+    (folder / "policy.yaml").write_text(f"version: 1\ndefaults: {allowed}\n")
 
     without = invoke("run", "--progress", "none", SHOP_REGION="eu")
     with_it = invoke("run", "--progress", "none", "--policy", "policy.yaml", SHOP_REGION="eu")

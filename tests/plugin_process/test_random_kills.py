@@ -15,7 +15,16 @@ from plugin_runs import Scene, Zygote, hatched
 
 KILLS = int(os.environ.get("DATIVO_TEST_PLUGIN_KILLS", "6"))
 WRITERS = ("AtomicWriter", "DictWriter", "LedgerWriter")
-VICTIMS = ("engine", "first", "last", "engine", "first with its tree", "last with its tree")
+VICTIMS = (
+    "engine",
+    "first",
+    "last",
+    "engine",
+    "first with its tree",
+    "last with its tree",
+    "first's holder",
+    "last's holder",
+)
 AGAIN = 0.4  # how often a run that gets through comes after one that was killed
 OF_EACH = [KILLS // len(WRITERS) + (number < KILLS % len(WRITERS)) for number in range(len(WRITERS))]
 

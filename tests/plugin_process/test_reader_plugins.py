@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from plugin_remains import Remains
 from workshop import Workshop
+
+import dativo_plugin_sdk
 
 OLD = """
 import os, sys
@@ -60,6 +65,14 @@ class Sleepy(BaseReader):
         print("asleep", flush=True)
         time.sleep(3600)
 """
+ROOTED = """
+import sys
+from dativo_plugin_sdk import BaseReader
+
+class Rooted(BaseReader):
+    def extract(self):
+        yield [{"prefix": sys.prefix}]
+"""
 
 pytestmark = pytest.mark.usefixtures("remains")
 
@@ -73,6 +86,12 @@ def write(workshop: Workshop, name: str, text: str) -> str:
     """Write a plugin's file; give how a job names the one class in it."""
     (workshop.folder / name).write_text(text)
     return f"{name}:{text.partition('class ')[2].partition('(')[0]}"
+
+
+def make_environment(folder: Path) -> Path:
+    """Make an environment with nothing in it."""
+    venv.create(folder, symlinks=True)
+    return folder
 
 
 def test_a_class_of_an_earlier_release_runs_as_it_is(workshop: Workshop) -> None:
@@ -150,22 +169,22 @@ def test_a_run_that_is_stopped_ends_a_plugin_that_does_not_listen(
 
 
 def test_a_plugin_runs_with_the_python_of_the_environment_beside_it(workshop: Workshop) -> None:
-    python = workshop.folder / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\ntouch "{workshop.folder}/used"\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    environment = make_environment(workshop.folder / ".venv")
+    libraries = {str(Path(module.__file__ or "").parents[1]) for module in (dativo_plugin_sdk, pa)}
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "borrowed.pth").write_text("\n".join(libraries))
+    (workshop.folder / "dativo-plugin.yaml").write_text(
+        json.dumps({"api": 1, "name": "m", "version": "1.0.0", "capabilities": {"filesystem": {"read": [*libraries]}}})
+    )
 
-    ran = workshop.job({"connector": write(workshop, "moody.py", MOODY)}, {"items": {}}).run()
+    ran = workshop.job({"connector": write(workshop, "rooted.py", ROOTED)}, {"items": {}}).run()
 
     assert ran.code == 0, ran.said
-    assert (workshop.folder / "used").exists()
+    assert workshop.table("items").to_pydict() == {"prefix": [str(environment)]}
 
 
 def test_a_python_without_the_sdk_is_told(workshop: Workshop) -> None:
-    python = workshop.folder / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
-    python.chmod(0o755)
+    make_environment(workshop.folder / ".venv")
 
     ran = workshop.job({"connector": write(workshop, "moody.py", MOODY)}, {"items": {}}).run()
 

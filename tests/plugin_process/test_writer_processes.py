@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import writer_plugins
 from arrow_zoo import plain_zoo, zoo
+from confined import confined
 from plugin_remains import Remains
 from writer_plugins import ledger, pickled
 
@@ -58,9 +59,9 @@ def make(lake: Path, remains: Remains) -> Iterator[MakeWriter]:  # noqa: ARG001 
     ) -> StreamWriter:
         plugin = plugin_of_file("writer", f"{writer_plugins.__file__}:{name}")
         config = TargetConfig(type=name, connection={"path": str(lake)}, options=options)
-        grant = Grant(deadlines=Deadlines(idle_s=idle_s))
+        grant = Grant(deadlines=Deadlines(idle_s=idle_s), read=(str(lake),), write=(str(lake),))
         record = PluginRecord("target", plugin.title, plugin.version, plugin.sha256, grant)
-        hosted = Hosted(record, while_waiting=while_waiting, cancel_s=0.5, stop_s=5)
+        hosted = Hosted(record, while_waiting=while_waiting, cancel_s=0.5, stop_s=5, confinement=confined())
         states = SqliteStateStore(lake / "state.db")
         made.append(remote_writer(Starter(plugin, config, hosted), config, states=states, output_base=str(lake)))
         return made[-1]

@@ -22,6 +22,7 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
 
 
 def job(workshop: Workshop, rows: int, connector: str = "told", **settings: Any) -> Workshop:
+    (workshop.folder / "log").touch()
     connection = {"rows": rows, "log": str(workshop.folder / "log"), **settings}
     stream = {"mode": "incremental", "write": "append"}
     return workshop.job({"connector": connector, "connection": connection}, {"orders": stream})

@@ -142,6 +142,7 @@ def run(order: dict[str, Any]) -> int:
     log = Path(order["log"])
     tempfile.tempdir = os.environ["TMPDIR"] = order["tmp"]
     os.environ["HOME"] = order["tmp"]
+    os.environ["LC_RUN"] = order["tmp"]  # a name that plugins are given, by which their processes are known
 
     def act() -> None:
         if order["how"] == "raise":

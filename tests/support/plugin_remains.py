@@ -31,7 +31,7 @@ class Remains:
     files: int = field(default_factory=_open_files)
 
     def processes(self) -> list[int]:
-        """Find the processes of the plugin and those that keep them, and children of this process that nobody has waited for."""
+        """Find the processes of the plugin, and children of this process that nobody has waited for."""
         return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_ours(path)]
 
     def look(self) -> None:
@@ -47,8 +47,7 @@ class Remains:
             state, parent, *_ = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return False
-        is_ours = self.mark.encode() in command or str(self.folder).encode() in command
-        return is_ours or (state == "Z" and int(parent) == os.getpid())
+        return self.mark.encode() in command or (state == "Z" and int(parent) == os.getpid())
 
 
 def eventually(found: Callable[[], object]) -> object:

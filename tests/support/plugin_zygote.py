@@ -18,7 +18,7 @@ from crash_zygote import LONGEST_S, start
 from zygote import answer
 
 _ALL_GONE_S = 10.0  # for what follows a killed engine
-_HOST = b"dativo_plugin_sdk.host"
+_WARDEN = b"warden.py"
 
 
 def be(order: dict[str, Any]) -> dict[str, Any]:
@@ -44,16 +44,18 @@ def be(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def strike(engine: int, victim: str, folder: str) -> list[str]:
-    """Kill the engine, or a plugin: one process or all that it is made of; tell what was killed."""
+    """Kill the engine, or a plugin: its own process, what holds that, or all of it; tell what was killed."""
     if victim == "engine":
         os.kill(engine, signal.SIGKILL)
         return [victim]
     ours = processes_of(folder)
-    hosts = sorted(pid for pid, command in ours.items() if _HOST in command)
-    if not hosts:
+    wardens = sorted(pid for pid, command in ours.items() if _WARDEN in command)
+    if not wardens:
         return []
-    chosen = hosts[0] if "first" in victim else hosts[-1]
-    struck = [chosen, *(pid for pid in ours if "tree" in victim and _parent(pid) == chosen)]
+    below = _below(wardens[0] if "first" in victim else wardens[-1])
+    if not below:
+        return []
+    struck = below if "tree" in victim else [below[0] if "holder" in victim else below[-1]]
     for pid in struck:
         _kill(pid)
     return [victim]
@@ -70,7 +72,7 @@ def left_of(folder: str, was_killed: bool) -> list[str]:
 
 
 def processes_of(folder: str) -> dict[int, bytes]:
-    """Find the processes that know a folder from their birth, with their commands."""
+    """Find the processes that know a folder from their birth, with their commands; also those of a sandbox."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -84,11 +86,13 @@ def processes_of(folder: str) -> dict[int, bytes]:
     return found
 
 
-def _parent(pid: int) -> int | None:
+def _below(pid: int) -> list[int]:
+    """Find what a process has started, and what that has; the last is a plugin's own process."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        return None
+        return []
+    return [each for child in children for each in (child, *_below(child))]
 
 
 def _kill(pid: int) -> None:

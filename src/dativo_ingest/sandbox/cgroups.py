@@ -25,8 +25,10 @@ Controller: TypeAlias = Literal["memory", "pids", "cpu"]
 CONTROLLERS: Final[tuple[Controller, ...]] = ("memory", "pids", "cpu")
 """What a plugin is held to by a group."""
 GROUP_PREFIX: Final = "dativo-plugin-"
-PIDS_BESIDE: Final = 4
-"""Processes of the sandbox's own, which a plugin's limit does not count."""
+PIDS_BESIDE: Final = 2
+"""Processes of the sandbox's own, which a plugin's limit does not count: bubblewrap is two."""
+PIDS_OF_NETWORK: Final = 4
+"""Those that carry what goes to granted hosts."""
 ENGINE_GROUP: Final = "dativo-engine"
 """Where the processes of a delegated group go, so that it may have groups with limits beside them."""
 
@@ -98,6 +100,10 @@ class _Way:
     """The file that keeps its processes from starting others, with a 0."""
 
 
+def _pids(grant: Grant) -> int:
+    return grant.pids + PIDS_BESIDE + (PIDS_OF_NETWORK if grant.network else 0)
+
+
 def _quota_us(cpu: float) -> int:
     return max(_LEAST_QUOTA_US, int(cpu * _PERIOD_US))
 
@@ -122,7 +128,7 @@ def _first(controller: str, group: Path, grant: Grant) -> _Way:
         case "pids":
             return _Way(
                 folder,
-                [[f"{folder}/pids.max", str(grant.pids + PIDS_BESIDE), []]],
+                [[f"{folder}/pids.max", str(_pids(grant)), []]],
                 {"refused_processes": [f"{folder}/pids.events", "max", 1]},
                 no_more=f"{folder}/pids.max",
             )
@@ -157,7 +163,7 @@ def _second(group: Path, controllers: frozenset[str], grant: Grant) -> _Way:
         counters["oom_kills"] = [f"{folder}/memory.events", "oom_kill", 1]
         counters["peak_memory_bytes"] = [f"{folder}/memory.peak", None, 1]
     if "pids" in controllers:
-        settings.append([f"{folder}/pids.max", str(grant.pids + PIDS_BESIDE), []])
+        settings.append([f"{folder}/pids.max", str(_pids(grant)), []])
         counters["refused_processes"] = [f"{folder}/pids.events", "max", 1]
     if "cpu" in controllers:
         settings.append([f"{folder}/cpu.max", f"{_quota_us(grant.cpu)} {_PERIOD_US}", []])

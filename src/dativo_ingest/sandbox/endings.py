@@ -12,6 +12,7 @@ from typing import Final
 
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.exits import Exit, Usage
+from dativo_ingest.sandbox.inside_plan import REFUSED, REFUSED_PREFIX
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_plugin_sdk.errors import DativoError, MemoryLimitError, PluginExecutionError, PluginLoadError, SandboxError
 
@@ -35,12 +36,7 @@ KNOBS: Final = {
 UNANSWERED: Final = (PluginExecutionError, MemoryLimitError, SandboxError)
 """What an answer that did not come, or that nobody foresaw, may be."""
 
-SANDBOX_SAYS: Final = "dativo-sandbox: "
-"""How a line begins that a sandbox prints before or instead of the plugin."""
-NOT_HELD: Final = 125
-"""The exit code of a sandbox that does not hold, which ends before the plugin's code runs."""
-
-_SYSTEM_CALL = re.compile(re.escape(SANDBOX_SAYS) + r"the system call (\w+) \((\d+)\)")
+_SYSTEM_CALL = re.compile(re.escape(REFUSED_PREFIX) + r"the system call (\w+) \((\d+)\)")
 
 
 def overtime(spec: RunSpec) -> PluginExecutionError:
@@ -92,8 +88,8 @@ def of_process(spec: RunSpec, found: Exit, usage: Usage, *, during: str, lines: 
 
 def of_start(spec: RunSpec, found: Exit, usage: Usage, *, lines: Sequence[str]) -> DativoError:
     """Make the error for a process that ended before it connected."""
-    said = [line.removeprefix(SANDBOX_SAYS) for line in lines if line.startswith(SANDBOX_SAYS)]
-    if found.exit_code == NOT_HELD and said:
+    said = [line.removeprefix(REFUSED_PREFIX) for line in lines if line.startswith(REFUSED_PREFIX)]
+    if found.exit_code == REFUSED and said:
         return unheld(spec, said[-1])
     limit = _of_limit(spec, found, usage, "before it connected", lines)
     last = f": {lines[-1]}" if lines else ""

@@ -25,8 +25,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.machinery import SourceFileLoader
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if not __package__:  # run by its path: what it needs of ours lies beside it, after all that Python brings
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib takes long to import
+    __package__ = "sandbox"
+
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.warden_cgroup import Group
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -37,6 +43,7 @@ _NOT_HELD = 125
 _LOOK_EVERY_MS = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KIB = 1024
+_PIECE_BYTES = 2**16
 
 
 class _Usage:
@@ -77,12 +84,6 @@ class _Usage:
         }
 
 
-def _beside(name: str) -> Any:
-    """Import a module that lies beside this file, which an isolated interpreter looks for nowhere."""
-    at = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")  # noqa: PTH100, PTH118, PTH120  likewise
-    return SourceFileLoader(name, at).load_module()
-
-
 def main(arguments: list[str]) -> int:
     """Start the plugin, wait for it or for the engine's word, and leave nothing of it."""
     lifeline, report_to, folder = arguments
@@ -96,8 +97,8 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    plan = _plan(alive)
-    if plan is not None:
+    plan, is_over = _plan(alive)
+    if plan is not None and not is_over:
         said = _keep(plan, prctl, alive, woken)
         with contextlib.suppress(OSError):  # nobody reads it any more
             os.write(status, json.dumps(said).encode() + b"\n")
@@ -108,12 +109,15 @@ def main(arguments: list[str]) -> int:
 def _keep(plan: dict[str, Any], prctl: Callable[..., int], alive: int, woken: int) -> dict[str, Any]:
     """Have the plugin live and end as the plan says; give the report of it."""
     usage = _Usage()
-    group = _beside("warden_cgroup").Group(plan["cgroup"]) if "cgroup" in plan else None
-    try:
-        if group is not None:
+    group: Group | None = None
+    if "cgroup" in plan:
+        from .warden_cgroup import Group  # noqa: PLC0415  only where something is to be held
+
+        group = Group(plan["cgroup"])
+        try:
             group.make()
-    except OSError as error:
-        return {**usage.document(), "unheld": f"no control group can be made: {error.filename}: {error.strerror}"}
+        except OSError as error:
+            return {**usage.document(), "unheld": f"no control group can be made: {error.filename}: {error.strerror}"}
     started = _start(plan, prctl, group)
     _wait(alive, woken, usage, started, _looks(plan, usage, group))
     _kill_all(usage, started, group)
@@ -123,35 +127,33 @@ def _keep(plan: dict[str, Any], prctl: Callable[..., int], alive: int, woken: in
     return {**usage.document(), "group": counted}
 
 
-def _looks(plan: dict[str, Any], usage: _Usage, group: Any) -> Callable[[], bool] | None:
+def _looks(plan: dict[str, Any], usage: _Usage, group: Group | None) -> Callable[[], bool] | None:
     """Give what says, ten times a second, whether the plugin is to end for its memory."""
     if "watch" in plan:
-        is_above, limit = _beside("warden_memory").is_above, plan["watch"]["memory_bytes"]
+        from .warden_memory import is_above  # noqa: PLC0415  only where something is to be held
 
         def is_over() -> bool:
-            usage.is_over_memory = is_above(limit)
+            usage.is_over_memory = is_above(plan["watch"]["memory_bytes"])
             return usage.is_over_memory
 
         return is_over
-    if group is None:
-        return None
-    ends: Callable[[], bool] = group.is_out_of_memory
-    return ends
+    return None if group is None else group.is_out_of_memory
 
 
-def _plan(alive: int) -> dict[str, Any] | None:
-    """Read what to do, up to the end of its line; None where the engine ends before, or has thought better of it."""
+def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
+    """Read what to do, a line, and say whether the engine has thought better of it; None where it ends before."""
     line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(alive, 1)  # no more: what follows is read later
+    while b"\n" not in line:
+        piece = os.read(alive, _PIECE_BYTES)
         if not piece or line + piece == b"k":
-            return None
+            return None, True
         line += piece
+    line, _, after = line.partition(b"\n")
     plan: dict[str, Any] = json.loads(line)
-    return plan
+    return plan, bool(after)
 
 
-def _start(plan: dict[str, Any], prctl: Callable[..., int], group: Any) -> int:
+def _start(plan: dict[str, Any], prctl: Callable[..., int], group: Group | None) -> int:
     warden = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -159,8 +161,8 @@ def _start(plan: dict[str, Any], prctl: Callable[..., int], group: Any) -> int:
     return pid
 
 
-def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int, group: Any) -> NoReturn:
-    command = plan["command"]
+def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int, group: Group | None) -> NoReturn:
+    command = plan.get("command", ["the sandbox"])
     try:
         if group is not None:
             _join(group)
@@ -173,14 +175,18 @@ def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int, group:
             signal.signal(number, signal.SIG_DFL)
         if "home" in plan:
             os.mkdir(plan["home"], 0o700)  # noqa: PTH102  pathlib takes long to import
+        if "held" in plan:
+            from .held import hold  # noqa: PLC0415  only where something is to be held
+
+            command = hold(plan["held"])
         os.execvpe(command[0], command, os.environ)  # noqa: S606  the plugin that the job names
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="replace"))
+        os.write(2, f"{error.filename or command[0]}: {error.strerror}\n".encode(errors="replace"))
     finally:
         os._exit(_NOT_STARTED)
 
 
-def _join(group: Any) -> None:
+def _join(group: Group) -> None:
     try:
         group.join()
     except OSError as error:
@@ -202,7 +208,7 @@ def _wait(alive: int, woken: int, usage: _Usage, started: int, is_over: Callable
             usage.reap(started)
 
 
-def _kill_all(usage: _Usage, started: int, group: Any) -> None:
+def _kill_all(usage: _Usage, started: int, group: Group | None) -> None:
     """Kill every process below this one, until there is none.
 
     Those whose parent is killed are this process's own children at once. So each round has all that are left, also of
