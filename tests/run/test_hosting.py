@@ -145,6 +145,8 @@ def test_the_report_says_what_a_plugin_was_granted_and_used(tmp_path: Path) -> N
         "bytes_out": 22,
         "processes": 3,
         "starts": 2,
+        "throttled_s": 0.0,
+        "refused_processes": 0,
     }
     assert (document["outcome"], document["isolation"], document["language"]) == ("killed", "none", "python 3.11.2")
     assert document["grant_sha256"] == record.grant.sha256

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from dativo_ingest.cli.table_text import done_text
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 Mode: TypeAlias = Literal["auto", "plain", "json", "none"]
 Clock: TypeAlias = Callable[[], float]
 
+_PLUGIN_EVENTS: dict[type[Event], str] = {
+    PluginStarted: "plugin_started",
+    PluginEnded: "plugin_ended",
+    LimitHit: "limit_hit",
+    EgressDenied: "egress_denied",
+}
 EVERY_S = 5.0
 """Seconds between two lines about one stream."""
 
@@ -219,14 +225,8 @@ class JsonLines(_Lines):
                 self._write("waiting", message=event.message)
             case Warning_():
                 self._write("warning", stream=event.stream, message=event.message)
-            case PluginStarted():
-                self._write_plugin("plugin_started", event, isolation=event.isolation)
-            case PluginEnded():
-                self._write_plugin("plugin_ended", event, usage=event.usage)
-            case LimitHit():
-                self._write_plugin("limit_hit", event, limit=event.limit, error_code=event.error_code)
-            case EgressDenied():
-                self._write_plugin("egress_denied", event, host=event.host, times=event.times, **event.facts)
+            case PluginStarted() | PluginEnded() | LimitHit() | EgressDenied():
+                self._write_of_plugin(event)
             case StreamFinished():
                 self._write(
                     "stream_finished", stream=event.stream, status=event.result["status"], rows=event.result["rows"]
@@ -234,11 +234,10 @@ class JsonLines(_Lines):
             case RunFinished():
                 self._write("run_finished", status=event.report["status"], exit_code=event.report["exit_code"])
 
-    def _write_plugin(
-        self, name: str, event: PluginStarted | PluginEnded | LimitHit | EgressDenied, **facts: Any
-    ) -> None:
-        metrics = [{"name": each.name, "labels": dict(each.labels), "value": each.value} for each in event.metrics]
-        self._write(name, end=event.end, plugin=event.plugin, **facts, metrics=metrics)
+    def _write_of_plugin(self, event: PluginStarted | PluginEnded | LimitHit | EgressDenied) -> None:
+        facts = asdict(event)
+        facts |= facts.pop("facts", {})
+        self._write(_PLUGIN_EVENTS[type(event)], **facts)
 
     def _write(self, name: str, **facts: Any) -> None:
         self.talk.write_json({"level": "warning" if name == "warning" else "info", "event": name, **facts})

@@ -106,7 +106,8 @@ class Group:
 
 def _pids(folder: str) -> list[int]:
     with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "rb") as file:  # noqa: PTH123  likewise
-        return [int(each) for each in file.read().split()]
+        # 0 stands for one of another namespace; to kill(2) it is everybody in the own process group.
+        return [pid for pid in map(int, file.read().split()) if pid > 0]
     return []
 
 
@@ -123,7 +124,7 @@ def _number(file: str, word: str | None) -> int | None:
 
 
 def _write(file: str, value: str) -> None:
-    at = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    at = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
         os.write(at, value.encode())
     finally:
