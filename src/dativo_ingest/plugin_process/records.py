@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.controls import State, states_of
 from dativo_ingest.sandbox.endings import limit_of
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.levels import Isolation
@@ -14,9 +17,6 @@ from dativo_plugin_sdk.errors import get_error_code
 
 End: TypeAlias = Literal["source", "target"]
 Outcome: TypeAlias = Literal["ok", "failed", "killed"]
-
-ISOLATION = "none"
-"""A process of its own is no sandbox."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ class PluginRecord:
         version: Its version.
         sha256: The hash of its code.
         grant: What it may do.
+        isolation: How far it is kept from the machine.
+        controls: What each control of its sandbox comes to.
         sdk: The release of the SDK that it said it runs with; None for one that uses none, or never spoke.
         protocol: The version of the protocol that was agreed on.
         language: What it said it is written in.
@@ -130,6 +132,8 @@ class PluginRecord:
     version: str
     sha256: str
     grant: Grant
+    isolation: Isolation = "none"
+    controls: Mapping[str, State] = field(default_factory=dict)
     sdk: str | None = None
     protocol: int | None = None
     language: str | None = None
@@ -140,11 +144,19 @@ class PluginRecord:
     """Told what happens, by whichever thread it happens in."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def started(self, isolation: Isolation = "none") -> None:
+    @classmethod
+    def of(cls, end: End, plugin: FoundPlugin, grant: Grant, confinement: Confinement) -> PluginRecord:
+        """Begin the record of a plugin that is held by a back end."""
+        controls = states_of(confinement.findings)
+        return cls(
+            end, plugin.title, plugin.version, plugin.sha256, grant, isolation=confinement.isolation, controls=controls
+        )
+
+    def started(self) -> None:
         """Note that a process starts."""
         with self._lock:
             self.starts += 1
-        self.tell(Started(isolation))
+        self.tell(Started(self.isolation))
 
     def named(self, version: str) -> None:
         """Note the version that it says it has, now that it is imported."""
@@ -206,17 +218,24 @@ class PluginRecord:
                 "refused_processes": sum(each.refused_processes for each in self.processes),
             }
 
-    def document(self) -> dict[str, Any]:
-        """Give it as the report has it."""
+    def held(self) -> dict[str, Any]:
+        """Say which plugin it is and how it was kept from the machine, as checks and discoveries have it."""
         return {
             "end": self.end,
             "name": self.name,
             "version": self.version,
             "sha256": self.sha256,
+            "isolation": self.isolation,
+            "controls": dict(self.controls),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Give it as the report has it."""
+        return {
+            **self.held(),
             "sdk": self.sdk,
             "protocol": self.protocol,
             "language": self.language,
-            "isolation": ISOLATION,
             "grant": self.grant.document(),
             "grant_sha256": self.grant.sha256,
             "outcome": self.outcome,
