@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox import endings
 from dativo_ingest.sandbox.confinement import Confinement
@@ -32,6 +32,15 @@ from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
 
+<<<<<<< HEAD
+=======
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.egress.proxy import Proxy
+    from dativo_ingest.sandbox.egress.record import Record
+
+RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
+PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
+>>>>>>> main
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
@@ -82,6 +91,8 @@ class Session:
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
+        self._is_confined = confinement is not None and confinement.isolation != "none"
+        self._proxy: Proxy | None = None
         self._status = b""
         try:
             self._process, self._report = self._start()
@@ -100,7 +111,16 @@ class Session:
         self._watcher.start()
 
     @property
+<<<<<<< HEAD
     def failure(self) -> DativoError | None:
+=======
+    def egress(self) -> Record | None:
+        """What it reached and was denied; None where nothing keeps it from the network, or it is granted no host."""
+        return None if self._proxy is None else self._proxy.record
+
+    @property
+    def failure(self) -> PluginError | None:
+>>>>>>> main
         """Why the process was ended, where that was for something it did."""
         with self._changed:
             return self._failure
@@ -197,6 +217,8 @@ class Session:
         self._folder.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
+        if self._is_confined and self.spec.grant.network:
+            self._start_proxy()
         if self._prepared.peer_uid != os.geteuid():
             for path in (*self._folder.iterdir(), self._folder):
                 os.chown(path, self._prepared.peer_uid, -1)
@@ -204,6 +226,14 @@ class Session:
         assert self._lifeline is not None  # noqa: S101  it was made by `_start`
         while plan:
             plan = plan[os.write(self._lifeline, plan) :]
+
+    def _start_proxy(self) -> None:
+        from dativo_ingest.sandbox.egress.proxy import BACKLOG, Proxy  # noqa: PLC0415  most plugins are granted no host
+        from dativo_ingest.sandbox.egress.reach import Reach  # noqa: PLC0415
+
+        listener = _listen(self._folder / "egress.sock", BACKLOG)
+        reach = Reach.of(self.spec.grant)
+        self._proxy = Proxy(listener, reach, plugin=self.spec.plugin, uid=self._prepared.peer_uid)
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
         return ResourceUnavailableError(
@@ -304,6 +334,8 @@ class Session:
     def _tidy_up(self) -> None:
         for listener in self._listeners.values():
             listener.close()
+        if self._proxy is not None:
+            self._proxy.close()
         remove(str(self._folder))  # where the warden could not
 
 
@@ -314,8 +346,8 @@ def _name_of_folder() -> Path:
     return folder if len(os.fsencode(folder / "control.sock")) <= _MAX_SOCKET_PATH else Path("/tmp", name)  # noqa: S108  a name that nobody can guess
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, backlog: int = 8) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
-    listener.listen(8)
+    listener.listen(backlog)
     return listener
