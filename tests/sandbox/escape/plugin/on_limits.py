@@ -106,8 +106,10 @@ def _(places: Places) -> object:
     for _ in range(8):
         pid = os.fork()
         if pid == 0:
-            os.write(writing, b"x" if _fill_sockets(share) else b"")
+            kept = _full_sockets(share)
+            os.write(writing, b"x")
             signal.pause()
+            os._exit(len(kept) % 2)
         children.append(pid)
     os.close(writing)
     held = 0
@@ -120,9 +122,10 @@ def _(places: Places) -> object:
     return held == len(alive) == 8
 
 
-def _fill_sockets(wanted: int) -> bool:
+def _full_sockets(wanted: int) -> list[socket.socket]:
     """Send to sockets that nobody reads, until they hold as much."""
-    piece, kept = bytes(MIB // 8), []
+    piece = bytes(MIB // 8)
+    kept: list[socket.socket] = []
     while wanted > 0:
         pair = socket.socketpair()
         kept += pair
@@ -132,7 +135,7 @@ def _fill_sockets(wanted: int) -> bool:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     wanted -= each.send(piece)
-    return bool(kept)
+    return kept
 
 
 @attempt("limits: disk, wherever it may write")
