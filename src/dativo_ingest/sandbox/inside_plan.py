@@ -34,6 +34,7 @@ class InsidePlan:
         processes: The most processes and threads of its user namespace; None where another limit holds.
         hosts: What may be reached, ``host:port``.
         filtered: Whether a filter of system calls must be on.
+        not_kernel: Release and version of the kernel that it must not be; None where it may be any.
         files: Device and number of paths that must be what they were when they were granted.
     """
 
@@ -48,6 +49,7 @@ class InsidePlan:
     processes: int | None = None
     hosts: tuple[str, ...] = ()
     filtered: bool = True
+    not_kernel: str | None = None
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def command_line(self, python: str) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    plan, is_over = _plan(alive)
+    plan, is_over = read_plan(alive)
     if plan is not None and not is_over:
         started = _start(plan, prctl)
         usage = _Usage()
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
+def read_plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
     """Read what to do, a line, and say whether the engine has thought better of it; None where it ends before."""
     line = b""
     while b"\n" not in line:

@@ -83,7 +83,8 @@ class Container:
             "files": {"resolv.conf": _NAMES[bool(spec.grant.network)], "hosts": _HOSTS},
             "create": self._settings(spec, view, folder, token, user),
         }
-        return Prepared(_WARDEN, plan, {}, user, ending_s=_REMOVING_S)
+        carriers = frozenset({os.geteuid()} if self.isolation == "vm" else ())  # gVisor's own process connects
+        return Prepared(_WARDEN, plan, {}, user, other_peers=carriers, ending_s=_REMOVING_S)
 
     def _settings(self, spec: RunSpec, view: Shown, folder: Path, token: str, user: int) -> dict[str, Any]:
         """Write what the engine is asked for, in the terms of its API."""
@@ -132,7 +133,7 @@ class Container:
                 mounts=mounts,
                 tmpfs={
                     str(_TMP): f"rw,nosuid,nodev,noexec,mode=1777,size={grant.tmp_bytes}",
-                    **{path: "ro,nosuid,nodev,noexec,size=4096" for path in view.empty},
+                    **dict.fromkeys(view.empty, "ro,nosuid,nodev,noexec,size=4096"),
                 },
                 shm_size=min(_SHM_BYTES, grant.tmp_bytes),
                 mem_limit=grant.memory_bytes,
@@ -141,7 +142,8 @@ class Container:
                 pids_limit=max(grant.pids + _OWN_TASKS, _GVISORS_TASKS if has_own_kernel else 0),
                 nano_cpus=round(grant.cpu * 1e9),
                 ulimits=[
-                    Ulimit(name=name, soft=most, hard=most) for name, most in _limits(writes=bool(grant.write), spec=spec)
+                    Ulimit(name=name, soft=most, hard=most)
+                    for name, most in _limits(writes=bool(grant.write), spec=spec)
                 ],
                 sysctls={"net.ipv4.ip_unprivileged_port_start": "0"} if grant.network else None,
                 log_config=LogConfig(type="none"),
@@ -185,9 +187,14 @@ def _check_engine(engine: ContainerEngine, runtime: str | None) -> None:
             hint="install gVisor or Kata and have the engine know it (/etc/docker/daemon.json, containers.conf), or "
             "set sandbox.runtime",
         )
+    if runtime not in {None, engine.default_runtime} and engine.kind == "Podman":
+        raise unavailable(
+            f"{engine.title} runs containers with {engine.default_runtime}, whatever its API is asked for",
+            hint=f'set runtime = "{runtime}" below [engine] in containers.conf, and start Podman\'s service again',
+        )
     if engine.is_remapped or (engine.is_rootless and engine.kind == "Docker"):
         raise unavailable(
-            f"{engine.title} gives users of a container other numbers outside, so that no plugin could open its sockets",
+            f"{engine.title} gives the users of a container other numbers outside: no plugin could open its sockets",
             hint="use an engine without userns-remap, or Podman for a user's own",
         )
 
@@ -233,6 +240,7 @@ def _inside(spec: RunSpec, view: Shown, user: int, *, has_own_kernel: bool) -> I
         programs=spec.grant.subprocess,
         hosts=spec.grant.network,
         filtered=not has_own_kernel,
+        not_kernel=f"{os.uname().release} {os.uname().version}" if has_own_kernel else None,
         files={} if has_own_kernel else view.granted,
     )
 
