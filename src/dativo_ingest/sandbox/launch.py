@@ -240,7 +240,9 @@ class Session:
 
         listener = _listen(self._folder / "egress.sock", BACKLOG)
         reach = Reach.of(self.spec.grant)
-        self._proxy = Proxy(listener, reach, plugin=self.spec.plugin, uid=self._prepared.peer_uid)
+        self._proxy = Proxy(
+            listener, reach, plugin=self.spec.plugin, uids={self._prepared.peer_uid, *self._prepared.other_peers}
+        )
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
         return ResourceUnavailableError(
