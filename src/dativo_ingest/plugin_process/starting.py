@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.exits import signal_name
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.run_spec import CANCEL_S, STOP_S, Code, RunSpec
 from dativo_ingest.sandbox.unconfined import Unconfined
@@ -54,7 +55,8 @@ class Hosted:
     @classmethod
     def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
         """Run a plugin with what one without a manifest gets."""
-        return cls(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant()))
+        confinement = what_holds(plugin)
+        return cls(PluginRecord.of(end, plugin, Grant(), confinement), confinement=confinement)
 
 
 @dataclass
@@ -124,6 +126,8 @@ class Starter:
                     exit_code=found.exit_code if found is not None else None,
                     signal=None if number is None else signal_name(number),
                     killed=process.killed,
+                    throttled_s=usage.throttled_s,
+                    refused_processes=usage.refused_processes,
                 )
             )
 
@@ -197,11 +201,3 @@ class Starter:
         if self.plugin.file is not None and self.plugin.class_name is not None:
             return {"file": str(self.plugin.file), "class": self.plugin.class_name}
         return None if self.plugin.entry_point is None else {"entry_point": self.plugin.entry_point}
-
-
-def signal_name(number: int) -> str:
-    """Give a signal's name, or its number where it has none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
