@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-from dativo_ingest.sandbox.egress.record import Denial
+from dativo_ingest.sandbox.egress.record import EGRESS_DENIED, Denial
+from dativo_ingest.sandbox.endings import KNOBS
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_plugin_sdk.errors import (
     AuthenticationError,
@@ -19,9 +19,8 @@ from dativo_plugin_sdk.errors import (
     SandboxError,
 )
 
-EGRESS_DENIED: Final = "EGRESS_DENIED"
-
 _OF_AN_ANSWER = (AuthenticationError, DataError, RateLimitError)
+_OF_A_PROCESS = frozenset({"PLUGIN_CRASHED", "PLUGIN_LOAD_ERROR"})
 _OF_A_COMMIT = (CommitStateUnknownError, ConcurrencyError, DatabaseLockError, FencedError)
 
 
@@ -31,10 +30,24 @@ def explains(error: DativoError) -> bool:
     An error that somebody's answer was behind has another cause, though the plugin was denied another host; and what
     the engine must know of a commit stays.
     """
-    return not isinstance(error, (*_OF_AN_ANSWER, *_OF_A_COMMIT, SandboxError))
+    if isinstance(error, (*_OF_AN_ANSWER, *_OF_A_COMMIT, SandboxError)):
+        return False
+    is_of_process = error.error_code in _OF_A_PROCESS
+    return error.details.get("exit_code") is not None if is_of_process else error.error_code not in KNOBS
 
 
-def denied(spec: RunSpec, denials: Sequence[Denial], said: str) -> SandboxError:
+def explained(spec: RunSpec, error: DativoError, denials: Sequence[Denial]) -> DativoError:
+    """Give the error that says what an error came of; that one, with the denials in its details, where another did."""
+    if explains(error):
+        denied = denied_error(spec, denials, error.message)
+        denied.details = {**error.details, **denied.details}
+        denied.__cause__ = error
+        return denied
+    error.details.setdefault("denied", [each.document() for each in denials])
+    return error
+
+
+def denied_error(spec: RunSpec, denials: Sequence[Denial], said: str) -> SandboxError:
     """Make the error.
 
     Args:
