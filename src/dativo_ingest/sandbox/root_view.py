@@ -168,9 +168,10 @@ class _Making:
                 way = found
 
     def hide(self, folder: Path) -> None:
-        """Leave out of a plugin's folder what is not its code."""
+        """Leave out of a plugin's folder what is not its code; of a link, what it leads to."""
         for pattern in HIDDEN:
-            self.hidden.update(path for path in folder.glob(pattern) if not path.is_symlink())
+            found = [path.resolve() for path in folder.glob(pattern)]
+            self.hidden.update(path for path in found if path.is_relative_to(folder) and path.exists())
 
     def show_grant(self, grant: Grant) -> None:
         """Show what is granted, and take note which files these are.
