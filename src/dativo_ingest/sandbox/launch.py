@@ -33,7 +33,7 @@ from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, Resource
 from dativo_plugin_sdk.protocol.breach import breach
 
 if TYPE_CHECKING:
-    from dativo_ingest.sandbox.egress.proxy import Proxy
+    from dativo_ingest.sandbox.egress.proxy import Proxy, Resolve
     from dativo_ingest.sandbox.egress.record import Record
 
 FOLDER_PREFIX: Final = "dativo-plugin-"
@@ -55,6 +55,7 @@ class Session:
     Args:
         spec: What to start. This does not wait for it.
         confinement: How it is held; not at all where none is given.
+        resolve: How names of granted hosts are resolved, where not by the machine's resolver.
 
     Attributes:
         token: What the process must say to be believed.
@@ -70,8 +71,11 @@ class Session:
     control: socket.socket
     data: socket.socket
 
-    def __init__(self, spec: RunSpec, confinement: Confinement | None = None) -> None:
+    def __init__(
+        self, spec: RunSpec, confinement: Confinement | None = None, *, resolve: Resolve | None = None
+    ) -> None:
         self.spec = spec
+        self._resolve = resolve
         self.token = secrets.token_hex(16)
         self.output = Output(spec.grant.log_bytes)
         self.started_s = time.monotonic()
@@ -218,13 +222,15 @@ class Session:
             plan = plan[os.write(self._lifeline, plan) :]
 
     def _start_proxy(self) -> None:
-        from dativo_ingest.sandbox.egress.proxy import BACKLOG, Proxy  # noqa: PLC0415  most plugins are granted no host
+        from dativo_ingest.sandbox.egress import proxy  # noqa: PLC0415  most plugins are granted no host
         from dativo_ingest.sandbox.egress.reach import Reach  # noqa: PLC0415
 
-        listener = _listen(self._folder / "egress.sock", BACKLOG)
-        reach = Reach.of(self.spec.grant)
-        self._proxy = Proxy(
-            listener, reach, plugin=self.spec.plugin, uids={self._prepared.peer_uid, *self._prepared.other_peers}
+        self._proxy = proxy.Proxy(
+            _listen(self._folder / "egress.sock", proxy.BACKLOG),
+            Reach.of(self.spec.grant),
+            plugin=self.spec.plugin,
+            uids={self._prepared.peer_uid, *self._prepared.other_peers},
+            resolve=self._resolve or proxy.resolve,
         )
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
