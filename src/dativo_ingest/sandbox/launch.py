@@ -43,7 +43,7 @@ _PIECE_BYTES = 2**16
 _LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 3600.0  # a selector takes no longer times than some weeks
 _LAST_OUTPUT_S = 1.0  # for pipes that somebody holds open who should be gone
-_KILLING_S = 7.0  # the warden takes 5 s at most
+_KILLING_S = 7.0
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
 
 End: TypeAlias = Literal["control", "data"]
@@ -173,7 +173,7 @@ class Session:
     def close(self) -> None:
         """End it, if it has not, and wait for that; afterwards nothing of it is left. May be called twice."""
         self.kill()
-        if self.wait(_KILLING_S) is None:
+        if self.wait(self._prepared.ending_s) is None:
             self._process.kill()  # the warden, with whom the plugin's first process dies
             self._watcher.join(_KILLING_S)
         for peer in self._peers.values():
@@ -229,7 +229,7 @@ class Session:
             _listen(self._folder / "egress.sock", proxy.BACKLOG),
             Reach.of(self.spec.grant),
             plugin=self.spec.plugin,
-            uid=self._prepared.peer_uid,
+            uids={self._prepared.peer_uid, *self._prepared.other_peers},
             resolve=self._resolve or proxy.resolve,
         )
 
@@ -289,7 +289,7 @@ class Session:
         _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         with self._changed:
             is_second = end in self._peers
-            if not is_second and uid == self._prepared.peer_uid:
+            if not is_second and uid in {self._prepared.peer_uid, *self._prepared.other_peers}:
                 self._peers[end] = peer
                 self._changed.notify_all()
                 return
