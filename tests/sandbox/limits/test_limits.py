@@ -99,7 +99,7 @@ def done(kind: str) -> dict[str, Any]:
     ],
 )
 def test_what_was_too_much_has_its_code_and_the_knob_that_gives_more(
-    kind: str, act: str, code: str, error: str, knob: str, acts: Acts
+    *, kind: str, act: str, code: str, error: str, knob: str, acts: Acts
 ) -> None:
     found = acts(kind)[act]
 
