@@ -281,14 +281,14 @@ def test_folders_that_are_hard_to_remove_go_too(hostile: MakeReader, act: str) -
         everything(hostile("read", act))
 
 
-def wardens(folder: Path) -> list[Path]:
-    """Find the processes between the engine and its plugins."""
+def wardens(engine: int) -> list[Path]:
+    """Find the processes between an engine and its plugins."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            command = path.read_bytes()
-            if b"warden.py" in command and os.fsencode(folder) in command:
-                found.append(path.parent)
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == engine and b"warden.py" in (path / "cmdline").read_bytes():
+                found.append(path)
     return found
 
 
@@ -315,11 +315,11 @@ process.ask("read")
         assert process.stdout is not None
         assert process.stdout.readline() == b"greeted\n"
         assert len(remains.processes()) > 1  # the engine, and the plugin
-        assert len(wardens(remains.folder)) == 1
+        (warden,) = wardens(process.pid)
 
         process.send_signal(signal.SIGKILL)
         process.wait()
 
-    assert not eventually(lambda: wardens(remains.folder))
+    assert not eventually(warden.exists)
     assert not eventually(remains.processes)
     assert not eventually(lambda: list(remains.folder.iterdir()))
