@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -271,7 +270,7 @@ def test_a_plugin_gets_nothing_of_the_engines_environment(hostile: MakeReader, m
     assert {"HOME", "TMPDIR", "LC_ALL", "PATH"} <= names
     assert names <= {
         *("DATIVO_PLUGIN_IO", "DATIVO_PLUGIN_TOKEN", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PATH"),
-        *("SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ"),
+        *("PYTHONDONTWRITEBYTECODE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ"),
     }
 
 

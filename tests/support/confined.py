@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.bubblewrap import Process
+from dativo_ingest.sandbox.confinement import Confinement
 
 PYTHON = os.path.realpath(sys.executable)
 """This Python, as a program that a plugin in another language could be."""

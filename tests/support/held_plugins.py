@@ -56,7 +56,11 @@ def read_whole(name: str, config: SourceConfig, confinement: Confinement) -> lis
 def _bytes_of(message: Message) -> bytes:
     if isinstance(message, Rows | Rejected):
         others = {key: value for key, value in vars(message).items() if key != "batch"}
-        return repr(others).encode() + message.batch.schema.serialize().to_pybytes() + message.batch.serialize().to_pybytes()
+        return (
+            repr(others).encode()
+            + message.batch.schema.serialize().to_pybytes()
+            + message.batch.serialize().to_pybytes()
+        )
     return repr(message).encode()
 
 
@@ -73,4 +77,6 @@ def write_whole(
             table.write(batch)
         table.quarantine(pa.record_batch({"reason": ["bad"]}))
         table.commit(CommitRequest("commit-1", 0, {"at": 1}, "2026-01-01T00:00:00Z"))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.missing_folders import made
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
 from dativo_ingest.sandbox.terms import Said, Terms
+from dativo_ingest.sandbox.unseen_paths import refuse_unseen
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError
 
@@ -53,9 +56,12 @@ def admitted(
     audit = _Audit.of(hosting, loaded, terms, end, plugin)
     try:
         asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
-        grant = decide(asks, terms, _end_config(loaded, end, config))
+        asked = _end_config(loaded, end, config)
+        grant = decide(asks, terms, asked)
         least = Said(loaded.job.sandbox.min, f"{loaded.locate(('sandbox', 'min'))} sandbox.min")
         confinement = what_holds(plugin, terms.sandbox, least)
+        if confinement.isolation != "none":
+            refuse_unseen(asks, plugin.folder, asked, grant)
     except DativoError as error:
         audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
         raise
@@ -81,7 +87,8 @@ def admitted(
     record.tell = told
     hosting.records.append(record)
     try:
-        yield record, confinement
+        with made(map(os.path.realpath, grant.write if end == "target" else ())):
+            yield record, confinement
     finally:
         ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
         audit.write("ended", {**granted, **ended})

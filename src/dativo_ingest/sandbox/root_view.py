@@ -56,7 +56,7 @@ _SYSTEM: Final = (
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _WITH_PROGRAMS: Final = ("/usr", "/bin", "/sbin", "/etc/alternatives")
 _LOADERS: Final = ("/lib/ld-*.so*", "/lib64/ld-*.so*", "/lib/*-linux-*/ld-*.so*")
-_KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
+KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
 """What is the sandbox's own, or the kernel's: never granted."""
 _FOLDERS_OF_MANY: Final = re.compile(
     "/(bin|boot|etc|home|lib|media|mnt|opt|root|run|sbin|srv|tmp|usr|usr/local|var|var/tmp)?"
@@ -177,8 +177,6 @@ class _Making:
         Raises:
             SandboxError: Something of it is neither file nor folder, or not the host's to give.
         """
-        for text in grant.write:
-            _make_folder(Path(text))
         for text in grant.read:
             self._grant(Path(text), "read")
         for text in grant.write:
@@ -190,7 +188,7 @@ class _Making:
             found = real.stat()
         except (OSError, RuntimeError):
             return  # the plugin finds that it is not there
-        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in _KEPT):
+        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in KEPT):
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise unavailable(f"{path} cannot be granted: it is neither a file nor a folder", hint=_NARROWER)
@@ -216,15 +214,6 @@ class _Making:
 
 
 _NARROWER = "have the manifest name the files and folders that it needs, in filesystem.read and filesystem.write"
-
-
-def _make_folder(path: Path) -> None:
-    """Make a folder that may be written and is not there yet; a name like a file's is left to be made as one."""
-    if not path.suffix and not os.path.lexists(path):
-        try:
-            path.mkdir(parents=True)
-        except OSError:
-            return  # the plugin finds that it is not there
 
 
 @dataclass(frozen=True)
