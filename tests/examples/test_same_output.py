@@ -27,8 +27,8 @@ PLUGINS = EXAMPLES / "plugins"
 ROWS = [pa.record_batch({"id": [1, 2], "name": ["Åsa", None]}), pa.record_batch({"id": [3], "name": ["x" * 100_000]})]
 
 
-@pytest.fixture(params=["process"])
-def held(request: pytest.FixtureRequest) -> Confinement:
+@pytest.fixture
+def held() -> Confinement:
     return confined()
 
 

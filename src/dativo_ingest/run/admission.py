@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from dativo_ingest.plugin_process.records import Denied, End, Limited, Note, Plu
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.grant import Applicant, Grant, decide
 from dativo_ingest.sandbox.missing_folders import made
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
+from dativo_ingest.sandbox.real_paths import is_within, real_path
 from dativo_ingest.sandbox.terms import Said, Terms
 from dativo_ingest.sandbox.unseen_paths import refuse_unseen
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
@@ -87,11 +87,16 @@ def admitted(
     record.tell = told
     hosting.records.append(record)
     try:
-        with made(map(os.path.realpath, grant.write if end == "target" else ())):
+        with made(_written(grant) if end == "target" else ()):
             yield record, confinement
     finally:
         ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
         audit.write("ended", {**granted, **ended})
+
+
+def _written(grant: Grant) -> Iterator[str]:
+    """Give what may be written, without links, as far as the operator allows where these lead."""
+    return (path for path in map(real_path, grant.write) if is_within(path, grant.write_within))
 
 
 def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:

@@ -225,6 +225,7 @@ _STREAM = _object(
 )
 
 _TEXTS = _list(_TEXT)
+_TEXTS_OR_NULL = {"type": ["array", "null"], "items": _TEXT}
 _SECONDS = {"type": "number", "minimum": 0}
 
 GRANT: dict[str, Any] = _object(
@@ -233,6 +234,8 @@ GRANT: dict[str, Any] = _object(
         "private": {**_TEXTS, "description": "Ranges of private addresses, and hosts that may have any."},
         "read": {**_TEXTS, "description": "Files and folders that it may read."},
         "write": {**_TEXTS, "description": "Files and folders that it may write."},
+        "read_within": {**_TEXTS_OR_NULL, "description": "What links in them may lead to at most; null is anything."},
+        "write_within": _TEXTS_OR_NULL,
         "secrets": {**_TEXTS, "description": "Keys of the job's credentials that it was given."},
         "subprocess": {"type": "boolean", "description": "Whether it may start other programs."},
         "memory_bytes": _COUNT,

@@ -23,6 +23,7 @@ from typing import Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.real_paths import is_within, look_at
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_plugin_sdk.errors import SandboxError
 
@@ -167,9 +168,10 @@ class _Making:
                 way = found
 
     def hide(self, folder: Path) -> None:
-        """Leave out of a plugin's folder what is not its code."""
+        """Leave out of a plugin's folder what is not its code; of a link, what it leads to."""
         for pattern in HIDDEN:
-            self.hidden.update(path for path in folder.glob(pattern) if not path.is_symlink())
+            found = [path.resolve() for path in folder.glob(pattern)]
+            self.hidden.update(path for path in found if path.is_relative_to(folder) and path.exists())
 
     def show_grant(self, grant: Grant) -> None:
         """Show what is granted, and take note which files these are.
@@ -178,16 +180,18 @@ class _Making:
             SandboxError: Something of it is neither file nor folder, or not the host's to give.
         """
         for text in grant.read:
-            self._grant(Path(text), "read")
+            self._grant(Path(text), "read", grant.read_within)
         for text in grant.write:
-            self._grant(Path(text), "write")
+            self._grant(Path(text), "write", grant.write_within)
 
-    def _grant(self, path: Path, access: Access) -> None:
+    def _grant(self, path: Path, access: Access, within: tuple[str, ...] | None) -> None:
         try:
             real = path.resolve(strict=True)
-            found = real.stat()
+            found = look_at(real)
         except (OSError, RuntimeError):
             return  # the plugin finds that it is not there
+        if not is_within(str(real), within):
+            raise unavailable(f"{path} was granted and now leads to {real}, which is not", hint=_NARROWER)
         if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in KEPT):
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
