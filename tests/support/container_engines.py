@@ -45,8 +45,8 @@ _PODMAN = (
 _GVISOR = ("runsc",)
 _SOURCES = ("deploy/images", "sdk/src", "src/dativo_ingest")
 _END_S = 30.0
-# gVisor's other platform needs the machine's own virtualisation.
-_RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none "$@"\n'
+# gVisor's other platform needs the machine's own virtualisation; sockets of the host's are closed to it by default.
+_RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none --host-uds=open "$@"\n'
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,8 @@ class Starter:
         def note_end(process: Conversation) -> None:
             found, usage = process.session.exit(), process.session.usage()
             number = found.signal if found is not None else None
+            if process.session.egress is not None:
+                self.hosted.record.reached(process.session.egress.document())
             self.hosted.record.ended(
                 ProcessUsage(
                     cpu_s=usage.cpu_s,

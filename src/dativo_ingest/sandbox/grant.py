@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.asked import AskedHost, AskedText, EndConfig, asked_hosts, asked_paths, asked_secrets
+from dativo_ingest.sandbox.egress.addresses import EVERYWHERE, refusal
 from dativo_ingest.sandbox.limits import LIMITS, Limit, limits_of
 from dativo_ingest.sandbox.manifest import Manifest
 from dativo_ingest.sandbox.real_paths import is_within, real_path
@@ -165,6 +166,7 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
     given = {key: asked.get(key, min(limit.default, terms.limits[key].value)) for key, limit in LIMITS.items()}
     return Grant(
         network=_ordered(str(each.host) for each in hosts),
+        private=_ordered(_private(hosts, terms)),
         read=_ordered(each.text for each in reads),
         write=_ordered(each.text for each in writes),
         read_within=_really(terms.read.value),
@@ -228,6 +230,24 @@ def _refused_paths(what: str, asked: Iterable[AskedText], allowed: Said[Any]) ->
             yield _refusal(what, each.text, each.where, allowed)
         elif not is_within(real, _really(allowed.value)):
             yield _refusal(what, f"{each.text}, which leads to {real}", each.where, allowed)
+
+
+def _private(asked: Sequence[AskedHost], terms: Terms) -> Iterator[str]:
+    """Give what may have an address that is no part of the internet: what the operator says, or the job's author.
+
+    An address in a policy's own list is meant as it stands. Where there is no policy, the job names its own hosts,
+    though never one that could be the machine's way to its credentials.
+    """
+    if asked:
+        yield from terms.private.value
+    for each in asked:
+        address = each.host.address
+        if terms.is_said:
+            allowed = terms.network.value or ()
+            if address is not None and any(host.covers(each.host) for host in allowed):
+                yield str(each.host)
+        elif each.is_the_jobs and (address is None or refusal(address, EVERYWHERE) is None):
+            yield str(each.host)
 
 
 def _really(folders: Iterable[str] | None) -> tuple[str, ...] | None:

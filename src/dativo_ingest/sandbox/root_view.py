@@ -131,6 +131,19 @@ def root_view(spec: RunSpec, environment: Mapping[str, str]) -> RootView:
     return making.view(command, executable)
 
 
+def plugin_view(spec: RunSpec) -> RootView:
+    """Decide what of the host's files a plugin sees in a root that has a Python of its own: its code and its grant.
+
+    Raises:
+        SandboxError: Something that it is granted cannot be shown.
+    """
+    making = _Making()
+    if spec.code.folder is not None:
+        _show_folder(making, spec.code.folder, spec.code)
+    making.show_grant(spec.grant)
+    return making.view(None, ())
+
+
 @dataclass
 class _Making:
     """A view that is being made."""
@@ -252,7 +265,7 @@ def _engine() -> _Python:
     packages = [Path(each) for each in site.getsitepackages()]
     needs += packages
     for folder in packages:
-        needs += _edited(folder)
+        needs += edited_folders(folder)
     return _Python(executable, real, tuple(path for path in needs if path.exists()))
 
 
@@ -274,7 +287,7 @@ def _installation(real: Path) -> list[Path]:
     return [real, prefix / "lib", prefix / "lib64", prefix / "ssl"]
 
 
-def _edited(packages: Path) -> Iterator[Path]:
+def edited_folders(packages: Path) -> Iterator[Path]:
     """Give the folders that an environment's packages are edited in, as ``.pth`` files and setuptools tell."""
     for path in sorted(packages.glob("*.pth")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
