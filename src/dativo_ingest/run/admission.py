@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.job.load import LoadedJob, path_keys
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import Denied, End, Limited, Note, PluginRecord, Reached
-from dativo_ingest.sandbox.asked import EndConfig
+from dativo_ingest.sandbox.asked import EndConfig, local_paths
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.grant import Applicant, Grant, decide
@@ -87,16 +87,26 @@ def admitted(
     record.tell = told
     hosting.records.append(record)
     try:
-        with made(_written(grant) if end == "target" else ()):
+        with made(_missing(grant, asked)):
             yield record, confinement
     finally:
         ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
         audit.write("ended", {**granted, **ended})
 
 
-def _written(grant: Grant) -> Iterator[str]:
-    """Give what may be written, without links, as far as the operator allows where these lead."""
-    return (path for path in map(real_path, grant.write) if is_within(path, grant.write_within))
+def _missing(grant: Grant, config: EndConfig) -> Iterator[str]:
+    """Give what may be written and may have to be made, without links, as far as the operator allows where these lead.
+
+    What a job names as its source is none of it: a source that is not there is to be told.
+    """
+    named = {
+        path
+        for key in path_keys(config.connection)
+        for path in local_paths(config.value(("connection", key)), config.folder)
+    }
+    sources = named if config.end == "source" else set()
+    found = (real_path(path) for path in grant.write if path not in sources)
+    return (path for path in found if is_within(path, grant.write_within))
 
 
 def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:
