@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import threading
@@ -44,7 +43,7 @@ class Relay:
 
     def cut(self) -> None:
         """Be gone: every connection ends, and there are no new ones."""
-        os.unlink(self.path)
+        self.path.unlink()
         assert self._listener is not None
         self._end(self._listener)
         with self._lock:

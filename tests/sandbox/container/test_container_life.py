@@ -155,15 +155,15 @@ def test_an_engine_that_is_killed_leaves_no_container(engine: ContainerEngine, f
 
 
 def test_an_engine_that_goes_away_is_told_and_leaves_nothing_when_it_is_back(
-    engine: ContainerEngine, folder: Path, tmp_path: Path
+    engine: ContainerEngine, folder: Path
 ) -> None:
     with relayed(Path("/tmp", f"dativo-relay-{os.getpid()}-{time.monotonic_ns()}"), engine.socket) as relay:
         back_end = container(engine=relay.url, image=engine.image, runtime=None)
         with closing(Conversation(spec_of(folder), back_end)) as process:
             process.greet()
             relay.cut()
+            process.session.exit(timeout_s=20)
             with pytest.raises(SandboxError) as raised:
-                process.ask("spec", {"plugin": {"file": "/no", "class": "X"}, "kind": "reader"}, within="start")
                 process.ask("spec", {"plugin": {"file": "/no", "class": "X"}, "kind": "reader"}, within="start")
             was_left = bool(containers(engine, folder))
             relay.join()
