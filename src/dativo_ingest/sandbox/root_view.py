@@ -24,7 +24,7 @@ from typing import Final, Literal, TypeAlias
 from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.real_paths import is_within, look_at, real_path
+from dativo_ingest.sandbox.real_paths import is_within, look_at
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_plugin_sdk.errors import SandboxError
 
@@ -59,7 +59,7 @@ _SYSTEM: Final = (
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _WITH_PROGRAMS: Final = ("/usr", "/bin", "/sbin", "/etc/alternatives")
 _LOADERS: Final = ("/lib/ld-*.so*", "/lib64/ld-*.so*", "/lib/*-linux-*/ld-*.so*")
-_KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
+KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
 """What is the sandbox's own, or the kernel's: never granted."""
 _FOLDERS_OF_MANY: Final = re.compile(
     "/(bin|boot|etc|home|lib|media|mnt|opt|root|run|sbin|srv|tmp|usr|usr/local|var|var/tmp)?"
@@ -210,9 +210,6 @@ class _Making:
         Raises:
             SandboxError: Something of it is neither file nor folder, or not the host's to give.
         """
-        for text in grant.write:
-            if is_within(real_path(text), grant.write_within):
-                _make_folder(Path(text))
         for text in grant.read:
             self._grant(Path(text), "read", grant.read_within)
         for text in grant.write:
@@ -226,7 +223,7 @@ class _Making:
             return  # the plugin finds that it is not there
         if not is_within(str(real), within):
             raise unavailable(f"{path} was granted and now leads to {real}, which is not", hint=_NARROWER)
-        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in _KEPT):
+        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in KEPT):
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise unavailable(f"{path} cannot be granted: it is neither a file nor a folder", hint=_NARROWER)
@@ -255,15 +252,6 @@ class _Making:
 
 
 _NARROWER = "have the manifest name the files and folders that it needs, in filesystem.read and filesystem.write"
-
-
-def _make_folder(path: Path) -> None:
-    """Make a folder that may be written and is not there yet; a name like a file's is left to be made as one."""
-    if not path.suffix and not os.path.lexists(path):
-        try:
-            path.mkdir(parents=True)
-        except OSError:
-            return  # the plugin finds that it is not there
 
 
 @dataclass(frozen=True)
