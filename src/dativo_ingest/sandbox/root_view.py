@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.real_paths import is_within, look_at
@@ -33,6 +34,7 @@ DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 HIDDEN: Final = (".dativo", ".git", ".env*")
 """What of a plugin's folder it does not see."""
 
+_CODE: Final = frozenset({MANIFEST_NAME, ".venv"})
 _SYSTEM: Final = (
     "/etc/ld.so.cache",
     "/etc/localtime",
@@ -125,6 +127,8 @@ def root_view(spec: RunSpec, environment: Mapping[str, str]) -> RootView:
         making.show_all(map(Path, _WITH_PROGRAMS))
     command, executable = _show_code(making, spec)
     making.show_grant(spec.grant)
+    if spec.code.folder is not None:
+        making.keep_code(spec.code.folder.resolve())
     if spec.grant.subprocess:
         own = [spec.code.folder] if spec.code.folder is not None else []
         executable = (*executable, *_WITH_PROGRAMS, *map(str, (engine.real, *own)))
@@ -186,6 +190,20 @@ class _Making:
             found = [path.resolve() for path in folder.glob(pattern)]
             self.hidden.update(path for path in found if path.is_relative_to(folder) and path.exists())
 
+    def hide_temporary(self, folder: Path) -> None:
+        """Leave out of a folder where all processes have theirs, with their sockets."""
+        temporary = Path(tempfile.gettempdir()).resolve()
+        if temporary.is_relative_to(folder):
+            self.hidden.add(temporary)
+
+    def keep_code(self, folder: Path) -> None:
+        """Keep a plugin from changing its code where it may write into its folder."""
+        if (mount := self.mounts.get(folder)) is not None and mount.access == "write":
+            for entry in folder.iterdir():
+                is_code = entry.suffix == ".py" or entry.name in _CODE or (entry / "__init__.py").is_file()
+                if is_code and not entry.is_symlink():
+                    self.mounts[entry] = Mount(entry, "read", is_mapped=True)
+
     def show_grant(self, grant: Grant) -> None:
         """Show what is granted, and take note which files these are.
 
@@ -209,6 +227,9 @@ class _Making:
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise unavailable(f"{path} cannot be granted: it is neither a file nor a folder", hint=_NARROWER)
+        self.hide_temporary(real)
+        if real in self.hidden:
+            raise unavailable(f"{path} cannot be granted: other plugins have their sockets there", hint=_NARROWER)
         self.show(path, access, is_mapped=True)
         self.granted[str(real)] = (found.st_dev, found.st_ino)
 
@@ -316,13 +337,11 @@ def _show_folder(making: _Making, folder: Path, code: Code) -> None:
     """Show a plugin's folder without what is not its code; of a folder of many, its files alone."""
     real = folder.resolve()
     if _is_of_many(real):
-        making.show_all([path for path in (code.file, folder / "dativo-plugin.yaml") if path is not None])
+        making.show_all([path for path in (code.file, folder / MANIFEST_NAME) if path is not None])
         return
     making.show(folder, is_mapped=True)
     making.hide(real)
-    temporary = Path(tempfile.gettempdir()).resolve()
-    if temporary.is_relative_to(real):
-        making.hidden.add(temporary)
+    making.hide_temporary(real)
 
 
 def _is_of_many(folder: Path) -> bool:
