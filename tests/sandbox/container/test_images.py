@@ -1,15 +1,13 @@
-"""The images, built from this environment: the same bytes for the same files, and nothing that does not belong there."""
+"""The images, built from this environment: the same bytes for the same files, and nothing that does not belong."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +24,8 @@ SHELLS = {"sh", "bash", "dash", "busybox", "ash", "su", "sudo", "login", "mount"
 
 
 @pytest.fixture(scope="module")
-def archive(docker: ContainerEngine) -> Path:
+def archive(docker: ContainerEngine) -> Path:  # it has the image: then the archive is there
+    assert docker.image
     return container_engines.archive("plugin_runner")
 
 
@@ -34,7 +33,9 @@ def archive(docker: ContainerEngine) -> Path:
 def entries(archive: Path) -> dict[str, tarfile.TarInfo]:
     found = {}
     with tarfile.open(archive) as image:
-        for name in json.load(image.extractfile("manifest.json") or open(os.devnull))[0]["Layers"]:
+        manifest = image.extractfile("manifest.json")
+        assert manifest is not None
+        for name in json.load(manifest)[0]["Layers"]:
             with tarfile.open(fileobj=image.extractfile(name)) as layer:
                 found.update({entry.name: entry for entry in layer})
     return found
@@ -100,7 +101,7 @@ def test_other_distributions_can_be_added() -> None:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Path]:
+def job(tmp_path: Path) -> Path:
     folder = tmp_path / "jobs"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
@@ -109,7 +110,7 @@ def job(tmp_path: Path) -> Iterator[Path]:
     target = {"connector": "parquet", "connection": {"path": "lake"}}
     document = {"version": 1, "name": "rows", "source": source, "target": target, "streams": {"rows": {}}}
     (folder / "job.json").write_text(json.dumps(document))
-    yield folder
+    return folder
 
 
 def test_dativo_itself_runs_a_job_in_a_container_of_its_own_image(docker: ContainerEngine, job: Path) -> None:
