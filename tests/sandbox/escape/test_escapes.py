@@ -6,6 +6,7 @@ are started as the engine starts them (`scene`), one after the other; a cell tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,18 +14,23 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import bubblewrap
+import container_engines
 import pytest
 
 HERE = Path(__file__).parent
 MATRIX = HERE / "matrix.md"
 OUT_OF_SIGHT = ("unshare", "--mount", "--net", "--uts", "--ipc", "--propagation", "private")
 USER = 12345
-COLUMNS = {
+COLUMNS: dict[str, dict[str, Any]] = {
     "none": {"backend": "none"},
     "process, as root": {"backend": "process"},
     "process, as a user": {"backend": "process", "user": USER},
+    "Docker": {"backend": "container", "engine": "docker"},
+    "Podman": {"backend": "container", "engine": "podman"},
+    "gVisor": {"backend": "container", "engine": "docker", "runtime": "runsc"},
 }
 THROUGH, HELD = "**through**", "·"
 AT_LEAST_THROUGH = 100
@@ -47,9 +53,13 @@ def expected() -> dict[str, dict[str, str]]:
 def made(column: str) -> dict[str, tuple[bool, str]]:
     """Make the attempts of a column; give whether each was through, and what stopped it."""
     secret = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="dativo-escape-") as folder:
-        Path(folder).chmod(0o755)
-        order = {"user": None, **COLUMNS[column], "folder": folder, "secret": secret}
+    order = {"user": None, "runtime": None, **COLUMNS[column], "secret": secret}
+    with contextlib.ExitStack() as using:
+        order["folder"] = using.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="dativo-escape-"))
+        Path(order["folder"]).chmod(0o755)
+        if "engine" in order:
+            engine = using.enter_context(container_engines.running(order["engine"]))
+            order |= {"engine": engine.url, "image": engine.image}
         environment = {
             "PATH": f"{bubblewrap.programs()}:{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
