@@ -36,18 +36,20 @@ THROUGH, HELD = "**through**", "·"
 AT_LEAST_THROUGH = 100
 NOT_COUNTED = {("process, as a user", "limits: memory, in the buffers of sockets")}
 """What takes a control group: an ordinary user's engine sees what processes have mapped, not the kernel's."""
-LONGEST_S = 240
+LONGEST_S = 400
 
 
 def expected() -> dict[str, dict[str, str]]:
-    """Read the matrix: its columns, each with an attempt's cell."""
+    """Read the matrix: its columns, each with the cells of the attempts that are made there."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in MATRIX.read_text().splitlines()
         if line.startswith("|")
     ]
     header, _, *attempts = rows
-    return {title: {row[0]: row[number] for row in attempts} for number, title in enumerate(header) if number}
+    return {
+        title: {row[0]: row[number] for row in attempts if row[number]} for number, title in enumerate(header) if number
+    }
 
 
 def made(column: str) -> dict[str, tuple[bool, str]]:
@@ -72,6 +74,7 @@ def made(column: str) -> dict[str, tuple[bool, str]]:
     return found
 
 
+@pytest.mark.timeout(600)  # with the building of an image
 @pytest.mark.parametrize("column", COLUMNS)
 def test_what_gets_through_is_what_the_matrix_says(column: str) -> None:
     wanted = expected()[column]
@@ -95,7 +98,7 @@ def test_nothing_is_through_in_a_sandbox_but_what_takes_a_control_group() -> Non
         (title, name)
         for title, cells in expected().items()
         for name, cell in cells.items()
-        if title != "none" and cell not in {HELD, ""}
+        if title != "none" and cell != HELD
     }
 
     assert through == NOT_COUNTED
