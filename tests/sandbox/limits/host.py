@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "escape"))
 
+from docker import DockerClient  # noqa: E402
 from scene import _become, _confinement  # noqa: E402  it lies beside the tests of escapes
 
 from dativo_ingest.plugin_process.conversation import Conversation  # noqa: E402
@@ -152,6 +153,9 @@ def _left(process: Conversation, token: str, folder: Path) -> list[str]:
     groups = plan.get("cgroup", {"folders": []})["folders"]
     found = [group for group in groups if Path(group).exists()]
     found += map(str, (folder / "tmp").iterdir())
+    if "create" in plan:
+        with closing(DockerClient(base_url=f"unix://{plan['socket']}")) as client:
+            found += [each["Id"] for each in client.api.containers(all=True, filters={"name": plan["name"]})]
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdigit() and token.encode() in (entry / "environ").read_bytes():

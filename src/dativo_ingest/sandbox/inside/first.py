@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import Final
 
 OF_MEMORY: Final = "dativo-sandbox: a process was ended for its memory\n"
 """What is said on stderr before the end, where the container's memory was not enough; the warden listens for it."""
 
+_LOOK_EVERY_S = 0.1
 _COUNTERS = ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events")
 
 
@@ -20,20 +22,33 @@ def be_first() -> None:
     """Go on in a child, where this is the first process; that ends as the child does."""
     if os.getpid() != 1:
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # waited for below
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         os.setsid()
         return
     status: int | None = None
     while status is None:
-        pid, ended = os.wait()
-        if pid == child:
-            status = ended
+        signal.sigtimedwait({signal.SIGCHLD}, _LOOK_EVERY_S)
+        if _has_lacked_memory():  # the kernel ends one process for it, and all are one plugin's
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        status = _ended(child)
     code = os.waitstatus_to_exitcode(status)
     if _has_lacked_memory():
         with contextlib.suppress(OSError):
             os.write(2, OF_MEMORY.encode())
     os._exit(code if code >= 0 else 128 - code)
+
+
+def _ended(child: int) -> int | None:
+    """Wait for whatever has ended; give the child's status, where it has."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            status = ended[1] if ended[0] == child else status
+    return status
 
 
 def _has_lacked_memory() -> bool:
