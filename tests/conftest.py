@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bubblewrap import put_on_path
+from container_engines import ContainerEngine, running as running_engine
 from hypothesis import settings
 from mariadb_service import MariaDB, running as running_mariadb
 from postgres_service import Postgres, running as running_postgres
@@ -75,6 +76,20 @@ def mariadb() -> Iterator[MariaDB]:
     """Give this test worker's own MariaDB server, started by the first test that asks for it."""
     with running_mariadb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[ContainerEngine]:
+    """Give the tests' own Docker, which the test run's workers share."""
+    with running_engine("docker") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[ContainerEngine]:
+    """Give the tests' own Podman, which the test run's workers share."""
+    with running_engine("podman") as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

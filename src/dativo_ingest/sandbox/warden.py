@@ -24,6 +24,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+if not __package__:  # run by its path: what it needs of ours lies beside it, after all that Python brings
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib takes long to import
+    __package__ = "sandbox"
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLING_S = 5.0  # what does not end by then is another user's by now, and not ours to kill
@@ -31,6 +35,7 @@ _PAUSE_S = 0.002
 _NOT_STARTED = 127
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KIB = 1024
+_PIECE_BYTES = 2**16
 
 
 class _Usage:
@@ -82,8 +87,8 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    plan = _plan(alive)
-    if plan is not None:
+    plan, is_over = _plan(alive)
+    if plan is not None and not is_over:
         started = _start(plan, prctl)
         usage = _Usage()
         _wait(alive, woken, usage, started)
@@ -94,16 +99,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _plan(alive: int) -> dict[str, Any] | None:
-    """Read what to do, up to the end of its line; None where the engine ends before, or has thought better of it."""
+def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
+    """Read what to do, a line, and say whether the engine has thought better of it; None where it ends before."""
     line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(alive, 1)  # no more: what follows is read later
+    while b"\n" not in line:
+        piece = os.read(alive, _PIECE_BYTES)
         if not piece or line + piece == b"k":
-            return None
+            return None, True
         line += piece
+    line, _, after = line.partition(b"\n")
     plan: dict[str, Any] = json.loads(line)
-    return plan
+    return plan, bool(after)
 
 
 def _start(plan: dict[str, Any], prctl: Callable[..., int]) -> int:
@@ -115,7 +121,7 @@ def _start(plan: dict[str, Any], prctl: Callable[..., int]) -> int:
 
 
 def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int) -> NoReturn:
-    command = plan["command"]
+    command = plan.get("command", ["the sandbox"])
     try:
         os.setsid()
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -126,9 +132,13 @@ def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int) -> NoR
             signal.signal(number, signal.SIG_DFL)
         if "home" in plan:
             os.mkdir(plan["home"], 0o700)  # noqa: PTH102  pathlib takes long to import
+        if "held" in plan:
+            from .held import hold  # noqa: PLC0415  only where something is to be held
+
+            command = hold(plan["held"])
         os.execvpe(command[0], command, os.environ)  # noqa: S606  the plugin that the job names
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="replace"))
+        os.write(2, f"{error.filename or command[0]}: {error.strerror}\n".encode(errors="replace"))
     finally:
         os._exit(_NOT_STARTED)
 

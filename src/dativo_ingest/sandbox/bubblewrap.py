@@ -1,0 +1,211 @@
+"""The process back end: a plugin's process in namespaces of its own, made by bubblewrap."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dativo_ingest.sandbox.confinement import Prepared
+from dativo_ingest.sandbox.controls import Finding, unavailable
+from dativo_ingest.sandbox.environment import environment_of
+from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.inside_plan import INSIDE, INSIDE_AT, InsidePlan
+from dativo_ingest.sandbox.levels import Isolation
+from dativo_ingest.sandbox.root_view import DEVICES, RootView, root_view
+from dativo_ingest.sandbox.run_spec import RunSpec
+from dativo_ingest.sandbox.seccomp import program
+from dativo_ingest.sandbox.unconfined import WARDEN
+from dativo_plugin_sdk.errors import SandboxError
+
+USER: Final = 65532
+"""Who a plugin is, within its sandbox, and of a root's engine outside of it too."""
+AT_LEAST: Final = (0, 8)
+"""The first bubblewrap that has ``--disable-userns``."""
+
+HOME: Final = Path("/job")
+TEMPORARY: Final = "/tmp"  # noqa: S108  the sandbox's own
+
+_IO: Final = Path("/run/io")
+_IN_TEMPORARY: Final = ("--dir", f"{TEMPORARY}/.job", "--dir", f"{TEMPORARY}/.shm", "--symlink", "tmp/.job", str(HOME))
+_DEVICE_LINKS: Final = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "shm": f"{TEMPORARY}/.shm",
+}
+_NAMESPACES: Final = ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
+_OPTIONS: Final = (
+    "--disable-userns",
+    "--die-with-parent",
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+    "--hostname",
+    "plugin",
+)
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_PASSWD: Final = f"root:x:0:0::/:/sbin/nologin\nplugin:x:{USER}:{USER}::/job:/sbin/nologin\n"
+_GROUP: Final = f"root:x:0:\nplugin:x:{USER}:\n"
+_CONTENTS: Final = {
+    "/etc/passwd": _PASSWD,
+    "/etc/group": _GROUP,
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 plugin\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+_RESOLV: Final = {True: "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", False: ""}
+_MOST_FILES: Final = 4096
+_VERSION = re.compile(r"bubblewrap (\d+)\.(\d+)")
+_INSTALL: Final = "install bubblewrap 0.8 or newer: apt-get install bubblewrap, dnf install bubblewrap"
+_PROBE_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """The back end ``process``.
+
+    Attributes:
+        findings: What each control comes to.
+    """
+
+    findings: tuple[Finding, ...] = ()
+
+    isolation: Isolation = "process"
+
+    def prepare(self, spec: RunSpec, folder: Path, token: str) -> Prepared:
+        """Say how to start a process.
+
+        Raises:
+            SandboxError: bubblewrap is missing or too old, or something that the plugin needs cannot be shown.
+        """
+        environment = environment_of(spec.grant, home=HOME, temporary=Path(TEMPORARY), folder=_IO, token=token)
+        environment |= {"PATH": _PATH, "PYTHONDONTWRITEBYTECODE": "1"}
+        view = root_view(spec, environment)
+        peer = USER if os.geteuid() == 0 else os.geteuid()
+        options = _Options.of(spec.grant, view, folder)
+        held = {
+            "program": str(bubblewrap()),
+            "user": USER if os.geteuid() == 0 else None,
+            "limits": _limits(spec.grant),
+            "processors": None,
+            "unshare_network": bool(spec.grant.network),
+            "sources": options.sources,
+            "options": options.options,
+            "filter": base64.b64encode(program()).decode(),
+            "command": _inside(spec, view),
+        }
+        return Prepared(WARDEN, {"held": held}, environment, peer)
+
+
+def bubblewrap() -> Path:
+    """Find the program.
+
+    Raises:
+        SandboxError: There is none, or it is too old.
+    """
+    found = shutil.which("bwrap")
+    if found is None:
+        raise _missing("there is no bwrap on the PATH")
+    version = _version_of(found, Path(found).stat().st_mtime_ns)
+    if version is None or version < AT_LEAST:
+        raise _missing(f"{found} is {'.'.join(map(str, version)) if version else 'of no version that it tells'}")
+    return Path(found)
+
+
+def _missing(why: str) -> SandboxError:
+    finding = Finding("processes", "absent", why, _INSTALL)
+    return unavailable(f"plugins cannot be kept in processes of their own: {why}", hint=_INSTALL, controls=(finding,))
+
+
+@functools.cache
+def _version_of(path: str, _changed_ns: int) -> tuple[int, int] | None:
+    """Ask a program for its version, once for as long as it is the same file."""
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, timeout=_PROBE_S, check=False).stdout  # noqa: S603  what the operator installed
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.match(said.decode(errors="replace"))
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _limits(grant: Grant) -> dict[str, int]:
+    """Give the limits of each process, as `resource` calls them; what it may write elsewhere may be of any size."""
+    files = {} if grant.write else {"RLIMIT_FSIZE": grant.tmp_bytes}
+    return {"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0, "RLIMIT_NOFILE": _MOST_FILES, **files}
+
+
+def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
+    grant = spec.grant
+    plan = InsidePlan(
+        uid=USER,
+        module=spec.code.module if view.command is None else None,
+        command=view.command,
+        write=(*InsidePlan.write, *(str(each.path) for each in view.mounts if each.access == "write")),
+        execute=view.executable,
+        programs=grant.subprocess,
+        processes=grant.pids + 1,  # bubblewrap's own is one of them
+        hosts=grant.network,
+        files=view.granted,
+    )
+    return plan.command_line(view.python)
+
+
+@dataclass
+class _Options:
+    """The options that make a root, for the warden's child to complete (`dativo_ingest.sandbox.held`).
+
+    A number stands for a source, which is shown from where that child can reach it; a list for a file with a text.
+
+    Attributes:
+        sources: Paths, and whether root's files in them are shown as the plugin's user's.
+        options: The options, in the order in which bubblewrap follows them.
+    """
+
+    sources: list[tuple[str, bool]]
+    options: list[str | int | list[str]]
+
+    @classmethod
+    def of(cls, grant: Grant, view: RootView, folder: Path) -> _Options:
+        """Write them all."""
+        made = cls([], [*_NAMESPACES, *_OPTIONS, "--uid", str(USER), "--gid", str(USER)])
+        made.options += [] if grant.network else ["--unshare-net"]
+        made.options += ["--proc", "/proc", "--perms", "0700", "--size", str(grant.tmp_bytes), "--tmpfs", TEMPORARY]
+        made.options += [*_IN_TEMPORARY]
+        made._devices()
+        for place, text in {**_CONTENTS, "/etc/resolv.conf": _RESOLV[bool(grant.network)]}.items():
+            made.options += ["--perms", "0444", "--file", [text], place]
+        made._show(view)
+        made._bind("--ro-bind", INSIDE, INSIDE_AT, is_mapped=True)
+        made._bind("--ro-bind", folder, _IO)
+        made.options += ["--remount-ro", "/", "--chdir", str(HOME)]
+        return made
+
+    def _devices(self) -> None:
+        for name in DEVICES:
+            self._bind("--dev-bind", Path("/dev", name), Path("/dev", name))
+        for name, target in _DEVICE_LINKS.items():
+            self.options += ["--symlink", target, f"/dev/{name}"]
+
+    def _show(self, view: RootView) -> None:
+        mounts = {mount.path: mount for mount in view.mounts}
+        for path in sorted({*mounts, *view.links, *view.hidden}):  # a folder before what is in it
+            if path in mounts:
+                mount = mounts[path]
+                self._bind("--ro-bind" if mount.access == "read" else "--bind", path, path, is_mapped=mount.is_mapped)
+            if path in view.links:
+                self.options += ["--symlink", view.links[path], str(path)]
+            if path in view.hidden and path.is_dir():
+                self.options += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
+            elif path in view.hidden:
+                self._bind("--ro-bind", Path("/dev/null"), path)
+
+    def _bind(self, how: str, source: Path, place: Path, *, is_mapped: bool = False) -> None:
+        self.options += [how, len(self.sources), str(place)]
+        self.sources.append((str(source), is_mapped))

@@ -1,0 +1,181 @@
+"""What the warden's child does before it becomes bubblewrap: files by their own name or through a view, another user.
+
+With the standard library alone, as all that the warden runs.
+
+A process of root's is to be the plugin as another user, who could not reach most of what the plugin is granted: a
+folder of mode 700 above it is enough. So what is granted is opened first, and shown to that user below a folder that
+this process alone has, with root's files as that user's (an "idmapped mount", ``mount_setattr(2)``).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import os
+import resource
+import stat
+import struct
+from typing import Any, Final
+
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # the same numbers on every architecture
+_OPEN_TREE_CLONE = 1
+_AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000
+_AT_FDCWD = -100
+_MOVE_FROM_DESCRIPTOR = 4
+_MOUNT_ATTR_IDMAP = 0x00100000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
+_VIEW: Final = "/tmp"  # noqa: S108  every system has it; what is mounted over it is seen by this process alone
+_IDS = 2**32 - 1
+
+_library = ctypes.CDLL(None, use_errno=True)
+
+
+def hold(plan: dict[str, Any]) -> list[str]:
+    """Restrict this process as far as it can be from outside; give the command that restricts it further.
+
+    Raises:
+        OSError: Something of it is refused.
+    """
+    view = _shown(plan["sources"], plan["user"]) if plan["user"] is not None and _may_mount() else None
+    for name, value in plan["limits"].items():
+        _limit(getattr(resource, name), value)
+    if plan["processors"] is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan["processors"]])
+    if plan["user"] is not None:
+        os.setgroups([])
+        os.setresgid(*[plan["user"]] * 3)
+        os.setresuid(*[plan["user"]] * 3)
+    if plan["unshare_network"]:
+        _unshare_network()
+    return _command(plan, view)
+
+
+def _limit(which: int, value: int) -> None:
+    most = resource.getrlimit(which)[1]
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(which, (value, value))
+
+
+def _may_mount() -> bool:
+    """Take mounts of its own, out of sight of every other process; say whether that may be."""
+    if _library.unshare(_CLONE_NEWNS) != 0:
+        return False
+    _checked(_library.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None), "private mounts")
+    return True
+
+
+def _shown(sources: list[list[Any]], user: int) -> list[str]:
+    """Mount each source where the user can reach it; give where."""
+    mapping = _mapping(user)
+    try:
+        trees = [_tree(source, mapping if is_mapped else None) for source, is_mapped in sources]
+    finally:
+        os.close(mapping)
+    is_folder = [stat.S_ISDIR(os.fstat(tree).st_mode) for tree in trees]
+    options = b"mode=0755,size=1m"
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV)
+    _checked(_library.mount(b"tmpfs", _VIEW.encode(), b"tmpfs", flags, options), "a folder for mounts")
+    places = [f"{_VIEW}/{index}" for index in range(len(trees))]
+    for tree, place, has_entries in zip(trees, places, is_folder, strict=True):
+        if has_entries:
+            os.mkdir(place)  # noqa: PTH102  pathlib takes long to import
+        else:
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
+        arguments = (tree, b"", _AT_FDCWD, place.encode(), _MOVE_FROM_DESCRIPTOR)
+        _checked(_library.syscall(_MOVE_MOUNT, *arguments), place)
+        os.close(tree)
+    return places
+
+
+def _tree(source: str, mapping: int | None) -> int:
+    """Open a file or a folder as a mount of its own, which its name has nothing to do with any more."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    tree = _checked(_library.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), source)
+    if mapping is not None:
+        attributes = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, mapping)
+        # A file system that knows no such mounts is shown as it is: then the files' own rights decide.
+        _library.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)))
+    return tree
+
+
+def _mapping(user: int) -> int:
+    """Open a user namespace in which root is the user, and the user root."""
+    ready, tell_ready = os.pipe()
+    done, tell_done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.close(tell_done)
+            if _library.unshare(_CLONE_NEWUSER) == 0:
+                os.write(tell_ready, b"r")
+                os.read(done, 1)
+        os._exit(0)
+    os.close(tell_ready)
+    try:
+        os.read(ready, 1)
+        lines = f"0 {user} 1\n1 1 {user - 1}\n{user} 0 1\n{user + 1} {user + 1} {_IDS - user - 1}\n"
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
+                file.write(lines)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for each in (ready, done, tell_done):
+            os.close(each)
+        os.waitpid(pid, 0)
+
+
+def _unshare_network() -> None:
+    """Take a network of its own in which every port may be listened on, for what carries granted connections."""
+    user, group = os.getuid(), os.getgid()
+    _checked(_library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "a network of its own")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
+            file.write(text)
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
+        file.write("0")
+    _bring_up_loopback()
+
+
+def _bring_up_loopback() -> None:
+    import fcntl  # noqa: PLC0415  only where hosts are granted
+    import socket  # noqa: PLC0415
+
+    get_flags, set_flags, is_up = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP of netdevice(7)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sH22x", b"lo", 0)
+        (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, get_flags, request), 16)
+        fcntl.ioctl(sock, set_flags, struct.pack("16sH22x", b"lo", flags | is_up))
+
+
+def _command(plan: dict[str, Any], view: list[str] | None) -> list[str]:
+    """Write the command; its options go through a file, so that no list of processes shows them."""
+    places = [source for source, _ in plan["sources"]] if view is None else view
+    options = b""
+    for each in plan["options"]:
+        match each:
+            case int():
+                text = places[each]
+            case [content]:
+                text = str(_file(content.encode()))
+            case _:
+                text = each
+        options += os.fsencode(text) + b"\0"
+    listed = _file(options + b"--seccomp\0" + str(_file(base64.b64decode(plan["filter"]))).encode() + b"\0")
+    return [plan["program"], "--args", str(listed), "--", *plan["command"]]
+
+
+def _file(content: bytes) -> int:
+    """Give an open file that has no name, for bubblewrap to read."""
+    number = os.memfd_create("dativo", 0)
+    os.write(number, content)
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
+
+
+def _checked(done: int, what: str) -> int:
+    if done < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return done

@@ -1,0 +1,93 @@
+"""Restrict this process, make sure that the sandbox is what it should be, then become what runs the plugin.
+
+PLAN, the only argument, is a JSON object; `dativo_ingest.sandbox.inside_plan` makes it. Where something is not as it
+should be the process ends with 125, before any code of the plugin's has run, and says what on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from typing import Any, Final, NoReturn
+
+if not __package__:  # run as a folder: the package is found by the folder it lies in
+    sys.path[0] = os.path.dirname(sys.path[0])  # noqa: PTH120  pathlib takes long to import
+    __package__ = "inside"
+
+from .call_names import CALLS
+from .landlock import restrict
+from .programs import deny_programs
+from .sigsys import install
+from .verify import WrongError, verify
+
+REFUSED: Final = 125
+_PREFIX = "dativo-sandbox: "
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Do what the plan says."""
+    try:
+        plan = json.loads(arguments[0])
+        os.closerange(3, _most_files())
+        _start_forwards(plan)
+        _limit(plan)
+        restrict(
+            read=plan["read"],
+            write=plan["write"],
+            execute=plan["execute"],
+            is_needed=plan["landlock"],
+            denies_tcp=not plan["hosts"],
+        )
+        if not plan["programs"]:
+            deny_programs(also_exec=plan["module"] is not None)
+        verify(plan)
+        install(CALLS[os.uname().machine])
+    except (OSError, WrongError, ValueError, KeyError) as error:
+        os.write(2, f"{_PREFIX}{error}\n".encode(errors="replace"))
+        os._exit(REFUSED)
+    if plan["module"] is None:
+        _execute(plan["command"])
+    _host(plan["module"])
+
+
+def _most_files() -> int:
+    return min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 2**16)
+
+
+def _limit(plan: dict[str, Any]) -> None:
+    """Limit what counts by user namespace, which is the sandbox's own only here."""
+    if plan["processes"] is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (plan["processes"], plan["processes"]))
+
+
+def _start_forwards(plan: dict[str, Any]) -> None:
+    """Start what carries connections to the granted hosts; a process of its own, without the restrictions."""
+    if plan["hosts"]:
+        raise WrongError("hosts cannot be reached yet")
+
+
+def _execute(command: list[str]) -> NoReturn:
+    try:
+        os.execvpe(command[0], command, os.environ)  # noqa: S606  the plugin that the job names
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="replace"))
+    os._exit(127)
+
+
+def _host(module: str) -> NoReturn:
+    """Run a module as Python does, with the packages of its environment, and nothing of this folder."""
+    del sys.path[0]
+    sys.argv[:] = [module]
+
+    import runpy  # noqa: PLC0415  what follows costs time that a refusal does not need
+    import site  # noqa: PLC0415
+
+    site.main()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,63 @@
+"""The sandbox as it is found from within, against what it should be."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_FILTERED = "2"
+_UNTIL_NAMES = 2  # lines of /proc/net/dev
+
+
+class WrongError(Exception):
+    """The sandbox is not what it should be."""
+
+
+def verify(plan: dict[str, Any]) -> None:
+    """Make sure of everything that can be seen from here.
+
+    Raises:
+        WrongError: Something is not as it should be; the message says what.
+        OSError: It cannot be told.
+    """
+    for wrong in (*_wrong_with_process(plan), *_wrong_with_network(), *_wrong_with_files(plan)):
+        raise WrongError(wrong)
+
+
+def _wrong_with_process(plan: dict[str, Any]) -> list[str]:
+    status = dict(line.split(":\t", 1) for line in _read("/proc/self/status").splitlines() if ":\t" in line)
+    users = {*status["Uid"].split(), *status["Gid"].split()}
+    found = []
+    if users != {str(plan["uid"])}:
+        found.append(f"its user and group are {', '.join(sorted(users))} and not {plan['uid']}")
+    if status["NoNewPrivs"].strip() != "1":
+        found.append("it may gain privileges")
+    if plan["filtered"] and status["Seccomp"].strip() != _FILTERED:
+        found.append("its system calls are not filtered")
+    held = [name for name in _CAPABILITIES if int(status[name], 16)]
+    if held:
+        found.append(f"it has capabilities ({', '.join(held)})")
+    return found
+
+
+def _wrong_with_network() -> list[str]:
+    lines = _read("/proc/self/net/dev").splitlines()[_UNTIL_NAMES:]
+    others = sorted({line.partition(":")[0].strip() for line in lines} - {"lo"})
+    return [f"it has the network {', '.join(others)}"] if others else []
+
+
+def _wrong_with_files(plan: dict[str, Any]) -> list[str]:
+    found = []
+    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+        found.append("its root can be written")
+    for path, (device, number) in plan["files"].items():
+        there = os.stat(path)  # noqa: PTH116  pathlib takes long to import
+        if (there.st_dev, there.st_ino) != (device, number):
+            found.append(f"{path} is another file than the one that was granted")
+    return found
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123  likewise
+        return file.read()
