@@ -204,6 +204,7 @@ _SECONDS = {"type": "number", "minimum": 0}
 GRANT: dict[str, Any] = _object(
     {
         "network": {**_TEXTS, "description": "Hosts with ports."},
+        "private": {**_TEXTS, "description": "Ranges of private addresses, and hosts that may have any."},
         "read": {**_TEXTS, "description": "Files and folders that it may read."},
         "write": {**_TEXTS, "description": "Files and folders that it may write."},
         "secrets": {**_TEXTS, "description": "Keys of the job's credentials that it was given."},
@@ -214,6 +215,9 @@ GRANT: dict[str, Any] = _object(
         "wall_s": _SECONDS,
         "tmp_bytes": _COUNT,
         "log_bytes": _COUNT,
+        "upload_bytes": _COUNT,
+        "download_bytes": _COUNT,
+        "connections": _COUNT,
         "deadlines": _object(dict.fromkeys(("start_s", "check_s", "discover_s", "idle_s"), _SECONDS)),
         "environment": {**_TEXTS, "description": "Variables of the engine's environment that it was given."},
     }

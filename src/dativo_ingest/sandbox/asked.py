@@ -109,9 +109,15 @@ def asked_paths(manifest: Manifest, config: EndConfig, access: Literal["read", "
             yield AskedText(_absolute(each, manifest.folder), where)
             continue
         value = config.value(tuple(each.removeprefix(_CONFIG).split(".")))
-        for text in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(text, str) and text not in {"", "-", ":memory:"} and not _URI.match(text):
-                yield AskedText(_absolute(_before_stars(text), config.folder), f"{where} {each}")
+        for path in local_paths(value, config.folder):
+            yield AskedText(path, f"{where} {each}")
+
+
+def local_paths(value: object, folder: Path) -> Iterator[str]:
+    """Give the files and folders of this machine that a value of a job names, absolute; of a glob its folder."""
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str) and text not in {"", "-", ":memory:"} and not _URI.match(text):
+            yield _absolute(_before_stars(text), folder)
 
 
 def _absolute(text: str, folder: Path) -> str:

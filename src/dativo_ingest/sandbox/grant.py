@@ -40,6 +40,8 @@ class Grant:
 
     Attributes:
         network: Hosts with ports, as text, in order.
+        private: What of it may have addresses that are no part of the internet: ranges of such addresses
+            (``10.0.0.0/8``), which any host may have then, and hosts with ports, which may have any.
         read: Files and folders that it may read, absolute, in order.
         write: Files and folders that it may write, absolute, in order.
         secrets: The keys of its end's credentials that it is given, in order.
@@ -50,11 +52,15 @@ class Grant:
         wall_s: How long one of its processes may run.
         tmp_bytes: The most that it may keep in its temporary folder.
         log_bytes: The most that one of its processes may print and log.
+        upload_bytes: The most that one of its processes may send to its hosts.
+        download_bytes: The most that one of its processes may be sent by them.
+        connections: How many connections one of its processes may have at once.
         deadlines: How long it may take.
         environment: Variables of the engine's environment that it is given, by name, in order.
     """
 
     network: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -65,6 +71,9 @@ class Grant:
     wall_s: float = 24 * 3600.0
     tmp_bytes: int = 2**30
     log_bytes: int = 16 * 2**20
+    upload_bytes: int = 2**30
+    download_bytes: int = 2**40
+    connections: int = 64
     deadlines: Deadlines = Deadlines()
     environment: tuple[str, ...] = ()
 
@@ -162,6 +171,9 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
         wall_s=float(given["resources.wall"]),
         tmp_bytes=int(given["resources.tmp"]),
         log_bytes=int(given["resources.log"]),
+        upload_bytes=int(given["resources.upload"]),
+        download_bytes=int(given["resources.download"]),
+        connections=int(given["resources.connections"]),
         deadlines=Deadlines(
             start_s=float(given["deadlines.start"]),
             check_s=float(given["deadlines.check"]),

@@ -171,6 +171,9 @@ class Resources(JobModel):
     log: Size | None = Field(
         default=None, description="What a process may print and log: `16Mi`. One that prints more is ended."
     )
+    upload: Size | None = Field(default=None, description="What a process may send to its hosts, all together: `1Gi`.")
+    download: Size | None = Field(default=None, description="What a process may be sent by its hosts: `1Ti`.")
+    connections: int | None = Field(default=None, ge=1, le=2**16, description="Connections of a process at once: `64`.")
 
 
 class Deadlines(JobModel):
