@@ -40,7 +40,7 @@ JOB_MODELS: dict[str, type[BaseModel]] = {
     for each in (
         *(job_model.Job, job_model.Source, job_model.Target, job_model.Defaults, job_model.Stream),
         *(delete_detection.SoftColumn, delete_detection.KeyDiff),
-        *(job_model.Maintenance, job_model.Limits, job_model.Lease),
+        *(job_model.Maintenance, job_model.Limits, job_model.Lease, job_model.Sandbox),
     )
 }
 

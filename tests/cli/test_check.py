@@ -112,11 +112,31 @@ def test_a_connector_that_is_not_there_exits_69_and_says_what_there_is(
     assert told in done.stdout
 
 
-def test_cloud_mode_refuses_a_plugin_in_this_process(write_job: WriteJob, invoke: Invoke) -> None:
-    done = invoke("check", "--config", write_job(), "--mode", "cloud")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",),
+        ("discover",),
+        ("preview",),
+        ("run",),
+        ("state", "get"),
+        ("table", "health"),
+    ],
+    ids=" ".join,
+)
+def test_in_the_cloud_no_plugin_runs_outside_of_a_container(
+    command: tuple[str, ...], write_job: WriteJob, invoke: Invoke, tmp_path: Path
+) -> None:
+    job = write_job()
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\ndefaults: {sandbox: {backend: none}, filesystem: {read: any, write: any}}\n"
+    )
+
+    done = invoke(*command, "--config", job, "--mode", "cloud", "--policy", tmp_path / "policy.yaml")
 
     assert done.exit_code == 69
-    assert "Error code: SANDBOX_UNAVAILABLE" in done.stdout
+    assert "Error code: SANDBOX_UNAVAILABLE" in done.output
+    assert "container (mode cloud), and gets none" in done.output
 
 
 def test_a_job_that_is_named_and_in_the_folder_is_done_once(

@@ -19,7 +19,7 @@ def commands(group: click.Group) -> Iterator[click.Command]:
 def test_every_command_that_opens_a_job_takes_a_policy() -> None:
     options = [{option.name for option in command.params} for command in commands(dativo)]
 
-    assert all("policy" in names for names in options if "config" in names)
+    assert all({"policy", "mode"} <= names for names in options if "config" in names)
     assert sum("policy" in names for names in options) >= 14
 
 
@@ -58,3 +58,9 @@ def test_a_policy_is_the_commands_own(write_job: WriteJob, invoke: Invoke, tmp_p
     invoke("check", "--config", write_job(), "--policy", tmp_path / "policy.yaml")
 
     assert PROCESS.policy is None
+
+
+def test_a_mode_is_the_commands_own(write_job: WriteJob, invoke: Invoke) -> None:
+    invoke("check", "--config", write_job(), "--mode", "cloud")
+
+    assert PROCESS.mode == "self_hosted"

@@ -13,7 +13,7 @@ from hostile_arrow import filler
 from pages import ROOT
 
 from dativo_ingest.plugin_process import conversation
-from dativo_ingest.sandbox import launch
+from dativo_ingest.sandbox import environment, launch
 from dativo_ingest.sandbox.grant import Deadlines, Grant
 from dativo_plugin_sdk.host.serve_reader import OPTIONAL_METHODS, ReaderService
 from dativo_plugin_sdk.host.serve_writer import WriterService
@@ -207,8 +207,8 @@ class WriterOfFiles(BaseWriter):
         f"More than {Grant().log_bytes // 2**20} MiB",
         f"at most {MAX_MESSAGE // 2**10} KiB",
         f"at most {MAX_DETAILS // 2**10} KiB",
-        f"`{launch.FOLDER_VARIABLE}`",
-        f"`{launch.TOKEN_VARIABLE}`",
+        f"`{environment.FOLDER_VARIABLE}`",
+        f"`{environment.TOKEN_VARIABLE}`",
         f"`{conversation.PLUGIN_CRASHED}`",
         f"`{conversation.PLUGIN_TIMEOUT}`",
         f"`{launch.RESOURCE_OUTPUT}`",

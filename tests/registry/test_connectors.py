@@ -1,7 +1,7 @@
 import pytest
 
 from dativo_ingest.registry.connectors import find, known
-from dativo_plugin_sdk import ResourceNotFoundError, SandboxError
+from dativo_plugin_sdk import ResourceNotFoundError
 from dativo_plugin_sdk.streams import StreamReader
 from dativo_plugin_sdk.tables import StreamWriter
 
@@ -28,10 +28,3 @@ def test_an_unknown_name_is_told_with_the_known_ones() -> None:
 
     assert "did you mean csv" in caught.value.message
     assert all(name in caught.value.message for name in known("reader"))
-
-
-def test_a_plugin_in_a_file_does_not_run_in_the_cloud() -> None:
-    with pytest.raises(SandboxError) as caught:
-        find("reader", "anything.py:Reader", mode="cloud")
-
-    assert caught.value.error_code == "SANDBOX_UNAVAILABLE"

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dativo_ingest.plugin_process.records import ProcessUsage
 from dativo_ingest.run import documents_schema
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.open_job import open_job
+from dativo_ingest.sandbox.levels import Mode
 from dativo_ingest.sandbox.manifest import load_manifest
 from dativo_ingest.sandbox.policy import load_policy
 from dativo_ingest.sandbox.process_policy import PROCESS
@@ -23,6 +25,7 @@ from dativo_plugin_sdk.errors import (
     InsufficientPermissionsError,
     InvalidConfigError,
     PluginExecutionError,
+    SandboxError,
 )
 
 CANARY = "canary-9f3b"
@@ -32,10 +35,10 @@ USAGE = ProcessUsage(cpu_s=1.5, peak_memory_bytes=100, processes=2, bytes_in=10,
 @pytest.fixture(autouse=True)
 def process() -> Iterator[None]:
     yield
-    PROCESS.policy, PROCESS.command = None, "run"
+    PROCESS.policy, PROCESS.command, PROCESS.mode = None, "run", "self_hosted"
 
 
-def job(folder: Path, **source: Any) -> LoadedJob:
+def job(folder: Path, least: str | None = None, **source: Any) -> LoadedJob:
     (folder / "secrets").mkdir()
     (folder / "secrets" / "shop").write_text(f'{{"key": "{CANARY}"}}')
     path = folder / "job.yaml"
@@ -49,6 +52,7 @@ def job(folder: Path, **source: Any) -> LoadedJob:
                 "source": {"connector": "shop.py:Shop", **source},
                 "target": {"connector": "parquet", "connection": {"path": "out"}},
                 "streams": {"orders": {}},
+                "sandbox": {"min": least},
             }
         )
     )
@@ -95,9 +99,10 @@ def test_what_was_granted_is_written_before_and_what_became_of_it_after(tmp_path
     loaded, log = job(tmp_path, credentials={"api_key": "${CANARY}"}), tmp_path / ".dativo" / "audit.jsonl"
     hosting = Hosting("run-1")
 
-    with hosting.admitted(
-        loaded, "source", found(tmp_path, "capabilities: {secrets: api_key}"), config(loaded)
-    ) as record:
+    with hosting.admitted(loaded, "source", found(tmp_path, "capabilities: {secrets: api_key}"), config(loaded)) as (
+        record,
+        _,
+    ):
         before = audit(log)
         record.started()
         record.ended(USAGE)
@@ -106,6 +111,7 @@ def test_what_was_granted_is_written_before_and_what_became_of_it_after(tmp_path
     assert before == [granted]
     assert granted["event"] == "granted"
     assert granted["grant"]["secrets"] == ["api_key"]
+    assert (granted["isolation"], granted["controls"]) == (record.isolation, dict(record.controls))
     assert (ended["event"], ended["outcome"], ended["usage"]["cpu_s"]) == ("ended", "ok", 1.5)
     for line in (granted, ended):
         assert (
@@ -128,7 +134,7 @@ def test_what_was_granted_is_written_before_and_what_became_of_it_after(tmp_path
 
 def test_the_report_says_what_a_plugin_was_granted_and_used(tmp_path: Path) -> None:
     loaded, hosting = job(tmp_path), Hosting("run-1")
-    with hosting.admitted(loaded, "source", found(tmp_path, ""), config(loaded)) as record:
+    with hosting.admitted(loaded, "source", found(tmp_path, ""), config(loaded)) as (record, _):
         record.started()
         record.greeted(sdk="0.1.0", protocol=1, language="python 3.11.2")
         record.ended(USAGE)
@@ -146,14 +152,17 @@ def test_the_report_says_what_a_plugin_was_granted_and_used(tmp_path: Path) -> N
         "processes": 3,
         "starts": 2,
     }
-    assert (document["outcome"], document["isolation"], document["language"]) == ("killed", "none", "python 3.11.2")
+    assert (document["outcome"], document["language"]) == ("killed", "python 3.11.2")
+    assert (document["isolation"], document["controls"]) == (record.isolation, dict(record.controls))
+    assert hosting.isolation == document["isolation"]
+    assert hosting.held() == [{key: document[key] for key in hosting.held()[0]}]
     assert document["grant_sha256"] == record.grant.sha256
 
 
 def test_the_first_error_of_a_plugin_is_the_one_that_is_told(tmp_path: Path) -> None:
     loaded, hosting = job(tmp_path), Hosting()
 
-    with hosting.admitted(loaded, "source", found(tmp_path), config(loaded)) as record:
+    with hosting.admitted(loaded, "source", found(tmp_path), config(loaded)) as (record, _):
         record.failed(DataError("first"))
         record.failed(PluginExecutionError("second"))
 
@@ -179,7 +188,7 @@ def test_the_tenant_of_the_job_decides_whose_terms_count(tmp_path: Path) -> None
     obey(tmp_path, "defaults: {plugins: {deny: ['*']}}\ntenants: {acme: {plugins: {deny: []}}}")
     loaded = job(tmp_path)
 
-    with Hosting().admitted(loaded, "source", found(tmp_path), config(loaded)) as record:
+    with Hosting().admitted(loaded, "source", found(tmp_path), config(loaded)) as (record, _):
         pass
 
     assert record.outcome == "ok"
@@ -233,7 +242,7 @@ def test_the_grant_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO, "dativo.plugins")
     loaded = job(tmp_path)
 
-    with Hosting().admitted(loaded, "source", found(tmp_path), config(loaded)) as record:
+    with Hosting().admitted(loaded, "source", found(tmp_path), config(loaded)) as (record, _):
         pass
 
     assert record.grant.sha256 in caplog.text
@@ -260,3 +269,50 @@ def test_with_a_manifest_a_secret_beside_the_credentials_is_told(
 
     assert place in str(failure.value)
     assert CANARY not in str(failure.value) + (tmp_path / ".dativo" / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("terms", "mode", "least", "says"),
+    [
+        pytest.param(
+            "defaults: {sandbox: {backend: none}}",
+            "self_hosted",
+            None,
+            "policy.yaml:2:22 defaults.sandbox.backend), and its code",
+            id="code that nobody trusts",
+        ),
+        pytest.param(
+            "tenants: {acme: {sandbox: {backend: none}}}",
+            "cloud",
+            None,
+            "isolation container (mode cloud), and gets none",
+            id="the cloud",
+        ),
+        pytest.param(
+            "defaults: {sandbox: {backend: process}}",
+            "self_hosted",
+            "container",
+            "sandbox.min), and gets process",
+            id="a job that asks for more",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_held_as_it_must_be_is_refused_before_it_runs(
+    terms: str, mode: Mode, least: str | None, says: str, tmp_path: Path
+) -> None:
+    obey(tmp_path, terms)
+    PROCESS.mode = mode
+    (tmp_path / "shop.py").write_text("raise RuntimeError('it ran')")
+    loaded, hosting = job(tmp_path, least=least), Hosting("run-1")
+
+    with pytest.raises(SandboxError, match=re.escape(says)) as failure:
+        hosting.admitted(loaded, "source", found(tmp_path), config(loaded)).__enter__()
+
+    (line,) = audit(tmp_path / ".dativo" / "audit.jsonl")
+    assert (line["event"], line["error_code"]) == ("refused", "SANDBOX_UNAVAILABLE")
+    assert failure.value.error_code == "SANDBOX_UNAVAILABLE"
+    assert not hosting.records
+
+
+def test_what_is_said_of_a_run_without_plugins_is_that_it_had_none() -> None:
+    assert Hosting("run-1").isolation == "built_in"

@@ -86,6 +86,37 @@ def test_without_a_policy_plugins_may_have_whatever_they_ask_for() -> None:
     assert {said.value for said in terms.limits.values()} == {math.inf}
 
 
+def test_a_policy_says_how_plugins_are_kept_from_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        f"""\
+version: 1
+defaults:
+  sandbox: {{backend: container, runtime: runsc, engine: unix:///run/podman.sock, image: "dativo/run@sha256:{HASH}"}}
+  private: [10.0.0.0/8, "fd00::/8"]
+tenants:
+  acme:
+    sandbox: {{min: vm, allow_degraded: cpu}}
+    plugins: {{trusted: "sha256:{HASH}"}}
+"""
+    )
+    policy = load_policy(path)
+
+    terms, acme = terms_of(policy, "globex"), terms_of(policy, "acme").sandbox
+
+    assert terms.private.value == ("10.0.0.0/8", "fd00::/8")
+    assert (terms.sandbox.backend.value, terms.sandbox.min.value, terms.sandbox.trusted.value) == (
+        "container",
+        None,
+        (),
+    )
+    assert (acme.backend.value, acme.min.value, acme.runtime.value) == ("container", "vm", "runsc")
+    assert (acme.engine.value, acme.image.value) == ("unix:///run/podman.sock", f"dativo/run@sha256:{HASH}")
+    assert (acme.allow_degraded.value, acme.trusted.value) == (("cpu",), (f"sha256:{HASH}",))
+    assert acme.backend.where == f"{path}:3:13 defaults.sandbox.backend"
+    assert acme.trusted.where == f"{path}:8:15 tenants.acme.plugins.trusted"
+
+
 @pytest.mark.parametrize(
     ("name", "sha256", "refused_by"),
     [
@@ -137,6 +168,29 @@ def test_a_policy_says_which_plugins_run(policy: Policy, name: str, sha256: str,
         pytest.param(
             "version: 1\ndefaults: {plugins: {allow: ['a@sha256:1']}}\n", ":2:30 defaults.plugins.allow[0]", id="a hash"
         ),
+        pytest.param(
+            "version: 1\ndefaults: {sandbox: {backend: docker}}\n", ":2:22 defaults.sandbox.backend", id="a back end"
+        ),
+        pytest.param("version: 1\ndefaults: {sandbox: {min: vms}}\n", ":2:22 defaults.sandbox.min", id="a level"),
+        pytest.param(
+            "version: 1\ndefaults: {sandbox: {engine: 'tcp://10.0.0.1:2375'}}\n",
+            ":2:22 defaults.sandbox.engine",
+            id="an engine elsewhere",
+        ),
+        pytest.param(
+            "version: 1\ndefaults: {sandbox: {image: 'dativo/plugin-runner:latest'}}\n",
+            ":2:22 defaults.sandbox.image",
+            id="an image that may change",
+        ),
+        pytest.param(
+            "version: 1\ndefaults: {sandbox: {allow_degraded: [files]}}\n",
+            ":2:39 defaults.sandbox.allow_degraded[0]",
+            id="no sandbox without",
+        ),
+        pytest.param(
+            "version: 1\ndefaults: {plugins: {trusted: [shop]}}\n", ":2:32 defaults.plugins.trusted[0]", id="a name"
+        ),
+        pytest.param("version: 1\ndefaults: {private: [10.0.0.1/8]}\n", ":2:22 defaults.private[0]", id="a range"),
         pytest.param("version: 1\ntenants: {a b: {}}\n", ":2:11 tenants.a b", id="no tenant's name"),
     ],
 )

@@ -11,7 +11,6 @@ from dativo_ingest.cli.commands import Command
 from dativo_ingest.cli.options import (
     job_paths,
     load,
-    mode_option,
     several_jobs,
     stream_option,
     talk_options,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 @click.option("--only", type=click.Choice(["source", "target"]), help="Check one end.")
 @click.option("--verbose", is_flag=True, help="Show every step, with its time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; an array of them for several jobs.")
-@mode_option
 @talk_options
 @click.pass_obj
 def check(
@@ -45,7 +43,6 @@ def check(
     only: str | None,
     verbose: bool,
     as_json: bool,
-    mode: str,
 ) -> int:
     """Say whether a job's source can be read and its target written. Nothing is left behind.
 
@@ -58,7 +55,7 @@ def check(
     several = len(config) > 1 or job_dir is not None
     documents = []
     for path in paths:
-        document = _check(path, talk, only=only, streams=stream, mode=mode)
+        document = _check(path, talk, only=only, streams=stream)
         documents.append(document)
         if not as_json:
             if several:
@@ -69,14 +66,14 @@ def check(
     return exit_codes.worst(document["exit_code"] for document in documents)
 
 
-def _check(path: Path, talk: Talk, *, only: Any, streams: tuple[str, ...] | None, mode: Any) -> dict[str, Any]:
+def _check(path: Path, talk: Talk, *, only: Any, streams: tuple[str, ...] | None) -> dict[str, Any]:
     """Check one job; one that cannot even be read has its own document, with the error instead of steps."""
     from dativo_ingest.cli import failures
     from dativo_ingest.run.checking import check_job
     from dativo_ingest.run.error_document import error_document
 
     try:
-        return check_job(load(path, talk), only, streams, mode)
+        return check_job(load(path, talk), only, streams)
     except Exception as error:  # noqa: BLE001  a whole job is called here, the other jobs go on
         failures.tell(error, talk)
         return {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.commands import Command
-from dativo_ingest.cli.options import load, mode_option, one_job, talk_options
+from dativo_ingest.cli.options import load, one_job, talk_options
 
 if TYPE_CHECKING:
     from dativo_ingest.cli.logs import Talk
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     "--write-assets", metavar="DIR", help="Write a contract for each object and a job that runs them all into DIR."
 )
 @click.option("--force", is_flag=True, help="Let --write-assets replace files.")
-@mode_option
 @talk_options
 @click.pass_obj
 def discover(
@@ -42,7 +41,6 @@ def discover(
     as_json: bool,
     write_assets: str | None,
     force: bool,
-    mode: Any,
 ) -> int:
     """List what a job's source has, with columns and types."""
     from dativo_ingest.cli import failures
@@ -56,7 +54,7 @@ def discover(
         from dativo_ingest.run.discovery import discover_job
 
         loaded = load(config, talk)
-        document = discover_job(loaded, pattern, mode)
+        document = discover_job(loaded, pattern)
         for warning in document["warnings"]:
             talk.say(str(warning), "warning")
         if write_assets is not None:

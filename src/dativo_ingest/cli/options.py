@@ -41,14 +41,14 @@ def talk_options(command: _Command) -> _Command:
 
 
 def one_job(command: _Command) -> _Command:
-    """Add ``--config`` for a single job, and the policy that its plugins obey."""
-    command = _policy_option(command)
+    """Add ``--config`` for a single job, and the mode and the policy that its plugins obey."""
+    command = _policy_option(_mode_option(command))
     return click.option("-c", "--config", required=True, metavar="JOB", help="The job file.")(command)
 
 
 def several_jobs(command: _Command) -> _Command:
-    """Add ``--config``, any number of times, ``--job-dir``, and the policy that the jobs' plugins obey."""
-    command = _policy_option(command)
+    """Add ``--config``, any number of times, ``--job-dir``, and the mode and the policy that the plugins obey."""
+    command = _policy_option(_mode_option(command))
     command = click.option("--job-dir", metavar="DIR", help="All job files (*.yaml) of a folder, by name.")(command)
     return click.option("-c", "--config", multiple=True, metavar="JOB", help="A job file; may be repeated.")(command)
 
@@ -79,15 +79,27 @@ def _obey(context: click.Context, _option: click.Parameter, value: str | None) -
         PROCESS.policy = load_policy(Path(value))
 
 
-def mode_option(command: _Command) -> _Command:
-    """Add ``--mode``."""
+def _mode_option(command: _Command) -> _Command:
+    """Add ``--mode``, which goes the same way."""
     return click.option(
         "--mode",
         type=click.Choice(["self_hosted", "cloud"]),
         default="self_hosted",
         show_default=True,
-        help="cloud runs no third-party plugin.",
+        expose_value=False,
+        callback=_run_as,
+        help="cloud runs plugins in containers alone, with every control.",
     )(command)
+
+
+def _run_as(context: click.Context, _option: click.Parameter, value: Any) -> None:
+    from dativo_ingest.sandbox.process_policy import PROCESS
+
+    def forget() -> None:
+        PROCESS.mode = "self_hosted"
+
+    context.call_on_close(forget)
+    PROCESS.mode = value
 
 
 def stream_option(command: _Command) -> _Command:

@@ -66,19 +66,25 @@ def new(*, name: str, kind: Any, folder: str) -> int:
 @click.argument("path", callback=_path)
 @click.option("--check", "only", multiple=True, metavar="NAME", help="Make this check alone; may be repeated.")
 @click.option("--in-process", is_flag=True, help="Run the plugin in the tests' own process, without the engine.")
+@click.option(
+    "--policy",
+    envvar="DATIVO_POLICY",
+    metavar="PATH",
+    help="What holds the plugin (policy.yaml: sandbox of defaults, plugins.trusted).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
-def test(*, path: Path, only: tuple[str, ...], in_process: bool, as_json: bool) -> int:
+def test(*, path: Path, only: tuple[str, ...], in_process: bool, policy: str | None, as_json: bool) -> int:
     """Run the conformance suites of a plugin: a project's folder, a file, or a file of tests.
 
-    The suites are those that its tests subclass (see docs/testing-a-plugin.md). The plugin runs in a process of its
-    own, as in a job. The exit code is 0 where each check passes or is a declared gap, and 70 where one fails.
+    The suites are those that its tests subclass (see docs/testing-a-plugin.md). The plugin runs in a sandbox, as
+    in a job. The exit code is 0 where each check passes or is a declared gap, and 70 where one fails.
     """
     from dativo_ingest.cli.output import emit, emit_json
     from dativo_ingest.cli.plugin_test import run_suites
     from dativo_ingest.cli.plugin_text import conformance_text
 
-    document = run_suites(path, in_process=in_process, only=only)
+    document = run_suites(path, in_process=in_process, only=only, policy=policy)
     if as_json:
         emit_json(document)
     else:

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dativo_ingest.sandbox.levels import ISOLATIONS, weakest
+from dativo_ingest.sandbox.process_policy import ISOLATIONS_VARIABLE, POLICY_VARIABLE
 from dativo_plugin_sdk.errors import MissingConfigError, PluginLoadError, ResourceNotFoundError
 
 CONFORMANCE = "dativo.conformance/1"
@@ -21,13 +23,14 @@ _NO_TESTS = 5  # pytest's exit code where it collected nothing
 _TALK_LINES = 30
 
 
-def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = ()) -> dict[str, Any]:
+def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = (), policy: str | None = None) -> dict[str, Any]:
     """Run the suites of a plugin and give the document of what became of each check.
 
     Args:
         path: What `tests_of` finds tests for.
         in_process: Whether the plugin runs in the tests' own process, without the engine.
         only: The checks to make; all where there is none.
+        policy: The policy that says how the plugin is held.
 
     Raises:
         ResourceNotFoundError: pytest is not installed here.
@@ -41,7 +44,7 @@ def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = ()) -> dic
         )
     tests = tests_of(path)
     with tempfile.TemporaryDirectory(prefix="dativo-plugin-test-") as folder:
-        found = Path(folder) / "found.json"
+        found, held = Path(folder) / "found.json", Path(folder) / "isolations"
         plugins = ["-p", "dativo", "-p", "no:cacheprovider", *([] if in_process else ["-p", _ENGINE])]
         # What the tests' own settings add (reports, coverage, several processes) has no say in what is found.
         options = ["-q", "-o", "addopts=", "--dativo-only", "--dativo-json", str(found)]
@@ -53,10 +56,16 @@ def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = ()) -> dic
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                ISOLATIONS_VARIABLE: str(held),
+                **({POLICY_VARIABLE: policy} if policy else {}),
+            },
             check=False,
         )
         checks = json.loads(found.read_text(encoding="utf-8")) if found.exists() else []
+        isolations = held.read_text(encoding="utf-8").split() if held.exists() else []
     talk = "\n".join(done.stdout.splitlines()[-_TALK_LINES:])
     if not checks and done.returncode in {0, _NO_TESTS}:
         raise MissingConfigError(
@@ -69,7 +78,9 @@ def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = ()) -> dic
     return {
         "schema": CONFORMANCE,
         "path": str(path),
-        "isolation": "in_process" if in_process else "none",
+        "isolation": "in_process"
+        if in_process
+        else weakest(each for each in ISOLATIONS if each in isolations) or "built_in",
         "status": "failed" if failed else "succeeded",
         "checks": checks,
     }

@@ -9,7 +9,7 @@ import click
 
 from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.commands import Command
-from dativo_ingest.cli.options import load, mode_option, one_job, stream_option, talk_options
+from dativo_ingest.cli.options import load, one_job, stream_option, talk_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,10 +31,9 @@ _OF_THE_RUN = frozenset({"run_id", "loaded_at", "stream"})
     "--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Rows to read a stream."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@mode_option
 @talk_options
 @click.pass_obj
-def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: int, as_json: bool, mode: Any) -> int:
+def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: int, as_json: bool) -> int:
     """Show the first rows of each stream after its contract, and what would be deleted or rejected; write nothing."""
     from dativo_ingest.cli import failures
     from dativo_ingest.cli.output import emit, emit_json
@@ -45,7 +44,7 @@ def preview(talk: Talk, *, config: str, stream: tuple[str, ...] | None, limit: i
     try:
         from dativo_ingest.run.preview import preview_job
 
-        previews.extend(preview_job(load(config, talk), stream, limit, mode))
+        previews.extend(preview_job(load(config, talk), stream, limit))
     except Exception as caught:  # noqa: BLE001  told below, after the streams that could be read
         error = caught
     for shown in previews:

@@ -13,7 +13,6 @@ from dativo_ingest.cli.commands import Command
 from dativo_ingest.cli.options import (
     job_paths,
     load,
-    mode_option,
     several_jobs,
     stream_option,
     talk_options,
@@ -95,7 +94,6 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
     show_default=True,
     help="How stderr shows progress; auto is a bar on a terminal.",
 )
-@mode_option
 @talk_options
 @click.pass_obj
 def run(
@@ -113,7 +111,6 @@ def run(
     steal: bool,
     report: str | None,
     progress: Any,
-    mode: str,
 ) -> int:
     """Run jobs in order: read, apply contracts, commit each stream's rows and state as one step.
 
@@ -139,7 +136,6 @@ def run(
             limit=limit,
             dry_run=dry_run,
             full_refresh=full_refresh,
-            mode=mode,
             cursor_from=cursor_from,
             cursor_to=cursor_to,
             wait_s=wait,

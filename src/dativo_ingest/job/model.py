@@ -30,6 +30,7 @@ OnBadRow: TypeAlias = Literal["quarantine", "skip", "fail"]
 ExtraColumns: TypeAlias = Literal["ignore", "fail"]
 Deletes: TypeAlias = Literal["hard", "soft"]
 SystemColumn: TypeAlias = Literal["loaded_at", "run_id"]
+Isolation: TypeAlias = Literal["none", "process", "container", "vm"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """What a job or tenant may be called: it becomes part of state keys, folder names and metric labels."""
@@ -444,6 +445,17 @@ class Lease(JobModel):
     )
 
 
+class Sandbox(JobModel):
+    """How far the job's plugins are to be kept from the machine; connectors of Dativo's own are not plugins."""
+
+    min: Isolation | None = Field(
+        default=None,
+        description="The least that will do: `none`, `process` (namespaces and filters), `container` (those of a "
+        "container engine) or `vm` (a kernel of its own, such as gVisor's). Where less is achieved, no plugin starts. "
+        "The stricter of this and the operator's policy holds; left out, the policy alone.",
+    )
+
+
 class Job(JobModel):
     """One source, one target, and the streams to carry."""
 
@@ -477,6 +489,9 @@ class Job(JobModel):
     )
     lease: Annotated[Lease, BeforeValidator(_without_none, json_schema_input_type=Lease | None)] = Field(
         default_factory=Lease, description="How runs of the job keep out of each other's way."
+    )
+    sandbox: Annotated[Sandbox, BeforeValidator(_without_none, json_schema_input_type=Sandbox | None)] = Field(
+        default_factory=Sandbox, description="How far the job's plugins are to be kept from the machine."
     )
     secrets: Annotated[
         dict[str, Section], BeforeValidator(_without_none, json_schema_input_type=dict[str, Section] | None)

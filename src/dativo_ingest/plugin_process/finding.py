@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from dativo_ingest.plugin_process.found import FoundPlugin, sha256_of_distribution, sha256_of_files
+from dativo_ingest.plugin_process.found import FoundPlugin, is_editable, sha256_of_distribution, sha256_of_files
 from dativo_ingest.plugin_process.static_facts import (
     StaticFacts,
     facts_of_entry_point,
@@ -58,6 +58,8 @@ def plugin_of_entry_point(kind: Kind, entry: EntryPoint) -> FoundPlugin:
         entry_point=entry.value,
         python=Path(sys.executable),
         sha256=sha256_of_distribution(entry.dist) if entry.dist is not None else "",
+        is_installed=True,
+        is_editable=entry.dist is None or is_editable(entry.dist),
     )
 
 
@@ -123,6 +125,8 @@ def _found(  # noqa: PLR0913  the facts of a plugin
     class_name: str | None = None,
     entry_point: str | None = None,
     command: tuple[str, ...] | None = None,
+    is_installed: bool = False,
+    is_editable: bool = False,
 ) -> FoundPlugin:
     plugin = FoundPlugin(
         kind=kind,
@@ -139,6 +143,8 @@ def _found(  # noqa: PLR0913  the facts of a plugin
         config_version=facts.config_version or (manifest.config_version if manifest is not None else 1),
         sha256=sha256,
         version_is_certain=facts.version_is_certain or command is not None,
+        is_installed=is_installed,
+        is_editable=is_editable,
     )
     check_facts(kind, facts, manifest, title=plugin.title, python=python)
     return plugin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -34,6 +35,8 @@ class FoundPlugin:
         sha256: Of the file; of an installed one of its distribution's RECORD; of one that a manifest names, of the
             manifest and the file, module or program's files that it names.
         version_is_certain: Whether no other version can come to light when it is imported.
+        is_installed: Whether it was found by the name of an installed package's entry point.
+        is_editable: Whether that package is installed for editing, its code being elsewhere.
     """
 
     kind: Kind
@@ -50,6 +53,8 @@ class FoundPlugin:
     config_version: int
     sha256: str
     version_is_certain: bool = True
+    is_installed: bool = False
+    is_editable: bool = False
 
     @property
     def title(self) -> str:
@@ -59,6 +64,15 @@ class FoundPlugin:
         if self.file is not None:
             return f"{self.file.name}:{self.class_name}"
         return self.name
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that its code is in, where it is not installed."""
+        if self.is_installed:
+            return None
+        if self.manifest is not None:
+            return self.manifest.folder.absolute()
+        return None if self.file is None else self.file.parent
 
     @property
     def manifest_place(self) -> str:
@@ -85,6 +99,15 @@ def sha256_of_files(*paths: Path) -> str:
         except OSError as error:
             raise PluginLoadError(f"{path} cannot be read: {error.strerror}", details={"file": str(path)}) from error
     return found.hexdigest()
+
+
+def is_editable(distribution: Distribution) -> bool:
+    """Say whether a distribution is installed for editing (``direct_url.json``, PEP 610)."""
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(origin.get("dir_info", {}).get("editable", False))
+    except (ValueError, AttributeError):
+        return False
 
 
 def sha256_of_distribution(distribution: Distribution) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.controls import State, states_of
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.levels import Isolation
 from dativo_plugin_sdk.errors import get_error_code
 
 End: TypeAlias = Literal["source", "target"]
 Outcome: TypeAlias = Literal["ok", "failed", "killed"]
-
-ISOLATION = "none"
-"""A process of its own is no sandbox."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class PluginRecord:
         version: Its version.
         sha256: The hash of its code.
         grant: What it may do.
+        isolation: How far it is kept from the machine.
+        controls: What each control of its sandbox comes to.
         sdk: The release of the SDK that it said it runs with; None for one that uses none, or never spoke.
         protocol: The version of the protocol that was agreed on.
         language: What it said it is written in.
@@ -63,6 +67,8 @@ class PluginRecord:
     version: str
     sha256: str
     grant: Grant
+    isolation: Isolation = "none"
+    controls: Mapping[str, State] = field(default_factory=dict)
     sdk: str | None = None
     protocol: int | None = None
     language: str | None = None
@@ -70,6 +76,14 @@ class PluginRecord:
     starts: int = 0
     error_code: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, end: End, plugin: FoundPlugin, grant: Grant, confinement: Confinement) -> PluginRecord:
+        """Begin the record of a plugin that is held by a back end."""
+        controls = states_of(confinement.findings)
+        return cls(
+            end, plugin.title, plugin.version, plugin.sha256, grant, isolation=confinement.isolation, controls=controls
+        )
 
     def started(self) -> None:
         """Note that a process starts."""
@@ -116,17 +130,24 @@ class PluginRecord:
                 "starts": self.starts,
             }
 
-    def document(self) -> dict[str, Any]:
-        """Give it as the report has it."""
+    def held(self) -> dict[str, Any]:
+        """Say which plugin it is and how it was kept from the machine, as checks and discoveries have it."""
         return {
             "end": self.end,
             "name": self.name,
             "version": self.version,
             "sha256": self.sha256,
+            "isolation": self.isolation,
+            "controls": dict(self.controls),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Give it as the report has it."""
+        return {
+            **self.held(),
             "sdk": self.sdk,
             "protocol": self.protocol,
             "language": self.language,
-            "isolation": ISOLATION,
             "grant": self.grant.document(),
             "grant_sha256": self.grant.sha256,
             "outcome": self.outcome,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
 from dativo_ingest.sandbox.confinement import Confinement
@@ -54,7 +55,8 @@ class Hosted:
     @classmethod
     def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:
         """Run a plugin with what one without a manifest gets."""
-        return cls(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, Grant()))
+        confinement = what_holds(plugin)
+        return cls(PluginRecord.of(end, plugin, Grant(), confinement), confinement=confinement)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, e
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
-from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError, SandboxError
+from dativo_plugin_sdk.errors import PluginLoadError, ResourceNotFoundError
 from dativo_plugin_sdk.migrating_reader import MigratingReader
 from dativo_plugin_sdk.reader import BaseReader
 from dativo_plugin_sdk.simple_reader import SimpleReader
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dativo_ingest.plugin_process.starting import Hosted
 
 Kind: TypeAlias = Literal["reader", "writer"]
-Mode: TypeAlias = Literal["self_hosted", "cloud"]
 
 _GROUPS: dict[Kind, str] = {"reader": "dativo.readers", "writer": "dativo.writers"}
 _FILES = (".py", ".yaml", ".yml")
@@ -52,16 +51,14 @@ def known(kind: Kind) -> list[str]:
     return sorted({entry.name for entry in entry_points(group=_GROUPS[kind])})
 
 
-def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
+def find(kind: Kind, name: str) -> Connector:
     """Find a connector by entry point or by ``path/to/file.py:Class``.
 
     Raises:
         ResourceNotFoundError: Nothing has this name; the message lists what there is.
         PluginLoadError: It is there and cannot be loaded.
-        SandboxError: It is third-party code and ``mode`` is ``cloud``, where such code may not run in this process.
     """
     if ":" in name or name.endswith(_FILES):
-        _refuse_in_cloud(name, mode)
         from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
 
         return _of_plugin(name, plugins.found_in_file(kind, name))
@@ -81,7 +78,6 @@ def find(kind: Kind, name: str, *, mode: Mode = "self_hosted") -> Connector:
     entry = entries[name]
     if entry.value.startswith(_BUILT_IN):
         return _load(kind, entry)
-    _refuse_in_cloud(name, mode)
     from dativo_ingest.registry import plugins  # noqa: PLC0415  built-in connectors do without what it imports
 
     return _of_plugin(name, plugins.found_installed(kind, entry))
@@ -108,15 +104,6 @@ def _load(kind: Kind, entry: EntryPoint) -> Connector:
         raise PluginLoadError(f"the {kind} {entry.name} ({entry.value}) is no {' or '.join(b.__name__ for b in bases)}")
     version = entry.dist.version if entry.dist else str(getattr(found, "__version__", "1.0.0"))
     return Connector(entry.name, version, built_in=True, plugin=found)
-
-
-def _refuse_in_cloud(name: str, mode: Mode) -> None:
-    if mode == "cloud":
-        raise SandboxError(
-            f"the plugin {name} would run in a process without a sandbox, which mode cloud does not allow",
-            error_code="SANDBOX_UNAVAILABLE",
-            hint="run it with --mode self_hosted on a machine of your own, or use a built-in connector",
-        )
 
 
 def make_reader(connector: Connector, config: SourceConfig, hosted: Hosted | None = None) -> StreamReader:

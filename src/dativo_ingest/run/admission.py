@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
+from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.grant import Applicant, decide
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
-from dativo_ingest.sandbox.terms import Terms
+from dativo_ingest.sandbox.terms import Said, Terms
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError
 
@@ -29,17 +31,18 @@ _LOGGER = logging.getLogger("dativo.plugins")
 @contextmanager
 def admitted(
     hosting: Hosting, loaded: LoadedJob, end: End, plugin: FoundPlugin, config: SourceConfig | TargetConfig
-) -> Iterator[PluginRecord]:
+) -> Iterator[tuple[PluginRecord, Confinement]]:
     """Decide what a plugin may do and let it run; what it did is in the audit log when this is over.
 
     The line that says what was granted is written before any process of the plugin starts, and one of a refusal
     too.
 
     Yields:
-        Where the plugin's processes note what they do; its ``grant`` is what they may do.
+        Where the plugin's processes note what they do, whose ``grant`` is what they may do; and what holds them.
 
     Raises:
         InsufficientPermissionsError: It asks for more than the operator allows.
+        SandboxError: It cannot be held as the mode, the policy and the job ask for.
         ConfigurationError: The job does not give it what its manifest asks for.
         DativoError: The audit log that the operator asks for cannot be written.
     """
@@ -48,16 +51,27 @@ def admitted(
     try:
         asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
         grant = decide(asks, terms, _end_config(loaded, end, config))
+        least = Said(loaded.job.sandbox.min, f"{loaded.locate(('sandbox', 'min'))} sandbox.min")
+        confinement = what_holds(plugin, terms.sandbox, least)
     except DativoError as error:
         audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
         raise
-    record = PluginRecord(end, plugin.title, plugin.version, plugin.sha256, grant)
-    granted = {"grant": grant.document(), "grant_sha256": grant.sha256}
-    _LOGGER.info("plugin %s (%s): grant %s", record.name, end, grant.sha256, extra={"grant": grant.document()})
+    record = PluginRecord.of(end, plugin, grant, confinement)
+    granted = {
+        "isolation": record.isolation,
+        "controls": dict(record.controls),
+        "grant": grant.document(),
+        "grant_sha256": grant.sha256,
+    }
+    _LOGGER.info(
+        "plugin %s (%s): isolation %s, grant %s",
+        *(record.name, end, record.isolation, grant.sha256),
+        extra={"grant": grant.document(), "isolation": record.isolation, "controls": dict(record.controls)},
+    )
     audit.write("granted", granted)
     hosting.records.append(record)
     try:
-        yield record
+        yield record, confinement
     finally:
         ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
         audit.write("ended", {**granted, **ended})

@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any, Literal, cast
 
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
 from dativo_ingest.run.ends import (
     Source,
@@ -24,6 +23,7 @@ from dativo_ingest.run.ends import (
     table_spec,
 )
 from dativo_ingest.run.error_document import error_document
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.landing import Landing
 from dativo_ingest.run.plan import Budget, RunOptions, StreamPlan
 from dativo_ingest.run.report import CHECK
@@ -41,7 +41,6 @@ def check_job(
     loaded: LoadedJob,
     only: Literal["source", "target"] | None = None,
     streams: tuple[str, ...] | None = None,
-    mode: Mode = "self_hosted",
 ) -> dict[str, Any]:
     """Walk the steps of both ends and give the check document.
 
@@ -52,13 +51,14 @@ def check_job(
     plans: list[StreamPlan] = []
     limits = loaded.job.limits
     budget = Budget.of(limits.memory_mb, limits.batch_mb)
-    options = RunOptions(streams=streams, mode=mode)
+    options = RunOptions(streams=streams)
+    hosting = Hosting()
     opened: Source | None = None
 
     def source_end() -> AbstractContextManager[Source]:
         """Open the source once for both ends: for a plugin, that is a process."""
         nonlocal opened
-        opened = opened or ends.enter_context(open_source(loaded, mode=mode))
+        opened = opened or ends.enter_context(open_source(loaded, hosting))
         return nullcontext(opened)
 
     def source_checks(source: Source) -> Sequence[Check]:
@@ -85,12 +85,14 @@ def check_job(
         if only in (None, "source"):
             _walk(loaded, steps, codes, "source", source_end, source_checks)
         if only in (None, "target"):
-            _walk(loaded, steps, codes, "target", lambda: open_target(loaded, mode=mode), target_checks)
+            _walk(loaded, steps, codes, "target", lambda: open_target(loaded, hosting), target_checks)
     failed = [code for code in codes if code != exit_codes.OK]
     document = {
         "schema": CHECK,
         "job": loaded.job.name,
         "status": "failed" if failed else "succeeded",
+        "isolation": hosting.isolation,
+        "plugins": hosting.held(),
         "checks": steps,
         # Not "partial": a check that fails at one end has failed.
         "exit_code": exit_codes.worst(failed),

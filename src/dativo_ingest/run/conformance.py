@@ -6,6 +6,7 @@ It answers the hooks of `dativo_plugin_sdk.testing.hooks`. Connectors of our own
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.found import FoundPlugin
+from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.plugin_process.remote_writer import remote_writer
@@ -20,6 +22,8 @@ from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.registry.plugins import found_in_file
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.policy import Policy, load_policy, terms_of
+from dativo_ingest.sandbox.process_policy import ISOLATIONS_VARIABLE, POLICY_VARIABLE
 from dativo_ingest.sandbox.terms import Terms
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.simple_writer import StateStore
@@ -93,11 +97,22 @@ def _name_of(plugin: Any) -> str | None:
 
 
 def _processes_of(plugin: FoundPlugin, config: SourceConfig | TargetConfig) -> _Processes:
-    """Let a plugin run with what its manifest asks for: nobody's policy speaks here."""
+    """Let a plugin run with what its manifest asks for, held as ever: a policy speaks here of sandboxes alone."""
     end: End = "source" if plugin.kind == "reader" else "target"
     grant = decide(
         Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place),
         Terms("conformance"),
         EndConfig(end, Path.cwd(), config.connection, config.options, tuple(config.credentials)),
     )
-    return _Processes(plugin, config, Hosted(PluginRecord(end, plugin.title, plugin.version, plugin.sha256, grant)))
+    confinement = what_holds(plugin, terms_of(_policy(), "conformance").sandbox)
+    record = PluginRecord.of(end, plugin, grant, confinement)
+    if noted := os.environ.get(ISOLATIONS_VARIABLE):
+        with Path(noted).open("a", encoding="utf-8") as file:
+            file.write(f"{record.isolation}\n")
+    return _Processes(plugin, config, Hosted(record, confinement=confinement))
+
+
+def _policy() -> Policy | None:
+    """Give the operator's policy, which says how plugins are held here, too."""
+    path = os.environ.get(POLICY_VARIABLE)
+    return None if path is None else load_policy(Path(path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run.ends import open_source
+from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.report import DISCOVER
 from dativo_ingest.secrets.redaction import redact_document
 
@@ -23,17 +23,20 @@ _OBJECT: dict[str, Any] = {
 }
 
 
-def discover_job(loaded: LoadedJob, pattern: str | None = None, mode: Mode = "self_hosted") -> dict[str, Any]:
+def discover_job(loaded: LoadedJob, pattern: str | None = None) -> dict[str, Any]:
     """Ask the source for its objects and give the discover document.
 
     Raises:
         DativoError: The source cannot be asked.
     """
-    with open_source(loaded, mode=mode) as source:
+    hosting = Hosting()
+    with open_source(loaded, hosting) as source:
         result = source.reader.discover(pattern)
         document = {
             "schema": DISCOVER,
             "source": {"connector": source.connector.name, "version": source.connector.version},
+            "isolation": hosting.isolation,
+            "plugins": hosting.held(),
             "metadata": result.metadata or {},
             "objects": [
                 {**_OBJECT, **item, "columns": [{**_COLUMN, **column} for column in item.get("columns") or []]}

@@ -46,12 +46,36 @@ ERROR: dict[str, Any] = _object(
 
 _ERROR_OR_NULL = {"anyOf": [ERROR, {"type": "null"}]}
 
+_ISOLATION = {"enum": ["none", "process", "container", "vm"], "description": "How far it was kept from the machine."}
+
+_HELD: dict[str, Any] = {
+    "end": {"enum": ["source", "target"]},
+    "name": _TEXT,
+    "version": _TEXT,
+    "sha256": {**_TEXT, "description": "Of its file, or of the list of its distribution's files."},
+    "isolation": _ISOLATION,
+    "controls": {
+        "type": "object",
+        "additionalProperties": {"enum": ["enforced", "weaker", "absent"]},
+        "description": "What each control of its sandbox came to.",
+    },
+}
+
+_WEAKEST = {
+    "enum": ["built_in", "none", "process", "container", "vm"],
+    "description": "The weakest isolation of a plugin; built_in where there was none.",
+}
+
+_PLUGINS_HELD = {**_list(_object(_HELD)), "description": "Each end that is a plugin, and how it was held."}
+
 CHECK: dict[str, Any] = _document(
     "dativo.check/1",
     "What dativo check found",
     {
         "job": _TEXT,
         "status": {"enum": ["succeeded", "failed"]},
+        "isolation": _WEAKEST,
+        "plugins": _PLUGINS_HELD,
         "checks": _list(
             _object(
                 {
@@ -68,7 +92,7 @@ CHECK: dict[str, Any] = _document(
         "error": {**ERROR, "description": "Why the job could not even be read."},
         "exit_code": _EXIT_CODE,
     },
-    optional=("error",),
+    optional=("error", "isolation", "plugins"),
 )
 
 DISCOVER: dict[str, Any] = _document(
@@ -78,6 +102,8 @@ DISCOVER: dict[str, Any] = _document(
         "source": {
             "anyOf": [_object({"connector": _TEXT, "version": _TEXT}), {"type": "null"}],
         },
+        "isolation": _WEAKEST,
+        "plugins": _PLUGINS_HELD,
         "metadata": _ANY_OBJECT,
         "objects": _list(
             _object(
@@ -113,7 +139,7 @@ DISCOVER: dict[str, Any] = _document(
         "warnings": _list(_TEXT),
         "error": {**ERROR, "description": "Why the source could not be asked."},
     },
-    optional=("error",),
+    optional=("error", "isolation", "plugins"),
 )
 
 _STREAM = _object(
@@ -233,14 +259,10 @@ _USAGE: dict[str, Any] = {
 
 _PLUGIN = _object(
     {
-        "end": {"enum": ["source", "target"]},
-        "name": _TEXT,
-        "version": _TEXT,
-        "sha256": {**_TEXT, "description": "Of its file, or of the list of its distribution's files."},
+        **_HELD,
         "sdk": {**_TEXT_OR_NULL, "description": "The release of dativo-plugin-sdk that it runs with."},
         "protocol": _COUNT_OR_NULL,
         "language": _TEXT_OR_NULL,
-        "isolation": {**_TEXT, "description": "none: a process of its own, which is no sandbox."},
         "grant": GRANT,
         "grant_sha256": {**_TEXT, "description": "Of the grant as JSON with sorted keys and no spaces."},
         "outcome": {"enum": ["ok", "failed", "killed"]},
@@ -277,7 +299,7 @@ REPORT: dict[str, Any] = _document(
         "ended_at": _TIME,
         "dativo_version": _TEXT,
         "delivery": {"enum": ["exactly_once", "at_least_once"]},
-        "isolation": {**_TEXT, "description": "Where third-party code ran."},
+        "isolation": _WEAKEST,
         "plugins": {**_list(_PLUGIN), "description": "Each end that is a plugin: its grant, and what it used."},
         "streams": _list(_STREAM),
         "errors": _list(ERROR),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dativo_ingest.contracts.odcs import Contract, load_contract
 from dativo_ingest.job import model as job_model
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.registry.connectors import Connector, Kind, Mode, find, make_reader, make_writer
+from dativo_ingest.registry.connectors import Connector, Kind, find, make_reader, make_writer
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.plan import (
     Budget,
@@ -62,10 +62,10 @@ class Target:
 
 
 @contextmanager
-def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Source]:
+def open_source(loaded: LoadedJob, hosting: Hosting | None = None) -> Iterator[Source]:
     """Make the reader, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "reader", job.source, mode)
+    connector = _find(loaded, "reader", job.source)
     config = SourceConfig(
         type=job.source.connector,
         connection=job.source.connection,
@@ -86,10 +86,10 @@ def open_source(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosti
 
 
 @contextmanager
-def open_target(loaded: LoadedJob, *, mode: Mode = "self_hosted", hosting: Hosting | None = None) -> Iterator[Target]:
+def open_target(loaded: LoadedJob, hosting: Hosting | None = None) -> Iterator[Target]:
     """Make the writer, and close it afterwards; ``hosting`` notes what it does where it is a plugin."""
     job = loaded.job
-    connector = _find(loaded, "writer", job.target, mode)
+    connector = _find(loaded, "writer", job.target)
     config = TargetConfig(
         type=job.target.connector,
         connection=job.target.connection,
@@ -209,10 +209,11 @@ def _admitted(
     from dativo_ingest.plugin_process.starting import Hosted  # noqa: PLC0415  built-in connectors do without it
 
     hosting = hosting or Hosting()
-    with hosting.admitted(loaded, end, plugin, config) as record:
+    with hosting.admitted(loaded, end, plugin, config) as (record, confinement):
         written = loaded.job.source if end == "source" else loaded.job.target
         yield Hosted(
             record,
+            confinement=confinement,
             run_id=hosting.run_id or "",
             while_waiting=hosting.while_waiting,
             is_left=hosting.left.is_set,
@@ -222,11 +223,11 @@ def _admitted(
         )
 
 
-def _find(loaded: LoadedJob, kind: Kind, written: job_model.Source | job_model.Target, mode: Mode) -> Connector:
+def _find(loaded: LoadedJob, kind: Kind, written: job_model.Source | job_model.Target) -> Connector:
     """Find a connector, of a version that the job may run with as far as that is certain before it runs."""
     end = "source" if kind == "reader" else "target"
     try:
-        connector = find(kind, written.connector, mode=mode)
+        connector = find(kind, written.connector)
     except DativoError as error:
         error.message = f"{loaded.locate((end, 'connector'))} {end}.connector: {error.message}"
         raise

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.job.model import Maintenance
-from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run import exit_codes
 from dativo_ingest.run.collector import wake
 from dativo_ingest.run.columns import with_source_types
@@ -93,7 +92,7 @@ class _Run:
             tenant=job.tenant,
             started_at=self.started_at,
             delivery=self.delivery,
-            isolation="none" if self.hosting.records else "built_in",
+            isolation=self.hosting.isolation,
             plugins=[record.document() for record in self.hosting.records],
             streams=self.streams,
             errors=self.errors,
@@ -118,9 +117,8 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     run = _Run(loaded, options, listener, stop)
     try:
         with ExitStack() as ends:
-            mode = cast("Mode", options.mode)
-            source = ends.enter_context(open_source(loaded, mode=mode, hosting=run.hosting))
-            target = ends.enter_context(open_target(loaded, mode=mode, hosting=run.hosting))
+            source = ends.enter_context(open_source(loaded, run.hosting))
+            target = ends.enter_context(open_target(loaded, run.hosting))
             run.delivery = target.writer.delivery
             plans = plan_streams(loaded, source, target, options)
             if not plans:

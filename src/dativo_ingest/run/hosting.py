@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.sandbox.levels import Isolation, weakest
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 
 if TYPE_CHECKING:
     from dativo_ingest.plugin_process.found import FoundPlugin
     from dativo_ingest.plugin_process.records import End, PluginRecord
+    from dativo_ingest.sandbox.confinement import Confinement
 
 
 @dataclass
@@ -32,9 +34,18 @@ class Hosting:
     while_waiting: Callable[[], None] = lambda: None
     left: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def isolation(self) -> Isolation | Literal["built_in"]:
+        """How far the plugins were kept from the machine: the weakest of them; ``built_in`` without any."""
+        return weakest(record.isolation for record in self.records) or "built_in"
+
+    def held(self) -> list[dict[str, Any]]:
+        """Say of each plugin how it was kept from the machine."""
+        return [record.held() for record in self.records]
+
     def admitted(
         self, loaded: LoadedJob, end: End, plugin: FoundPlugin, config: SourceConfig | TargetConfig
-    ) -> AbstractContextManager[PluginRecord]:
+    ) -> AbstractContextManager[tuple[PluginRecord, Confinement]]:
         """Decide what a plugin may do, and let it run; see `dativo_ingest.run.admission.admitted`."""
         from dativo_ingest.run.admission import admitted  # noqa: PLC0415  built-in connectors do without it
 

@@ -50,7 +50,6 @@ class RunOptions:
         limit: The most rows to read of each stream; the state then stays where it was.
         dry_run: Read and conform, write nothing.
         full_refresh: Forget the state, and replace what incremental streams have loaded.
-        mode: ``cloud`` allows no third-party code in the engine's process.
         wait_s: How long to wait for other runs of the same streams; infinity waits for as long as it takes, None for as
             long as the job says.
         steal: Take the streams over from another run.
@@ -62,7 +61,6 @@ class RunOptions:
     limit: int | None = None
     dry_run: bool = False
     full_refresh: bool = False
-    mode: str = "self_hosted"
     wait_s: float | None = None
     steal: bool = False
     cursor_from: str | None = None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dativo_ingest.job.load import LoadedJob
-from dativo_ingest.registry.connectors import Mode
 from dativo_ingest.run.ends import contract_of, open_source, plan_streams, stream_spec
 from dativo_ingest.run.hosting import Hosting
 from dativo_ingest.run.pipeline import StreamOutcome, StreamRun
@@ -64,9 +63,7 @@ class _Collector(TableWriter):
         self.rejected.clear()
 
 
-def preview_job(
-    loaded: LoadedJob, streams: tuple[str, ...] | None = None, limit: int = 10, mode: Mode = "self_hosted"
-) -> Iterator[Preview]:
+def preview_job(loaded: LoadedJob, streams: tuple[str, ...] | None = None, limit: int = 10) -> Iterator[Preview]:
     """Read up to ``limit`` rows of each stream through its contract; nothing is written and no state moves.
 
     Raises:
@@ -75,7 +72,7 @@ def preview_job(
     limits = loaded.job.limits
     budget = Budget.of(limits.memory_mb, limits.batch_mb)
     hosting = Hosting()
-    with open_source(loaded, mode=mode, hosting=hosting) as source:
+    with open_source(loaded, hosting) as source:
         for plan in plan_streams(loaded, source, None, RunOptions(streams=streams)):
             contract = contract_of(plan)
             spec = stream_spec(plan, budget, parallelism=1)

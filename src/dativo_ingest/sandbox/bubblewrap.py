@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import base64
-import functools
 import os
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dativo_ingest.sandbox.confinement import Prepared
-from dativo_ingest.sandbox.controls import Finding, unavailable
+from dativo_ingest.sandbox.controls import Finding
 from dativo_ingest.sandbox.environment import environment_of
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.inside_plan import INSIDE, INSIDE_AT, InsidePlan
 from dativo_ingest.sandbox.levels import Isolation
+from dativo_ingest.sandbox.process_findings import NAMESPACES, USER, bubblewrap, process_findings
 from dativo_ingest.sandbox.root_view import DEVICES, RootView, root_view
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.sandbox.seccomp import program
 from dativo_ingest.sandbox.unconfined import WARDEN
-from dativo_plugin_sdk.errors import SandboxError
-
-USER: Final = 65532
-"""Who a plugin is, within its sandbox, and of a root's engine outside of it too."""
-AT_LEAST: Final = (0, 8)
-"""The first bubblewrap that has ``--disable-userns``."""
 
 HOME: Final = Path("/job")
 TEMPORARY: Final = "/tmp"  # noqa: S108  the sandbox's own
@@ -41,16 +32,6 @@ _DEVICE_LINKS: Final = {
     "stderr": "/proc/self/fd/2",
     "shm": f"{TEMPORARY}/.shm",
 }
-_NAMESPACES: Final = ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
-_OPTIONS: Final = (
-    "--disable-userns",
-    "--die-with-parent",
-    "--new-session",
-    "--cap-drop",
-    "ALL",
-    "--hostname",
-    "plugin",
-)
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _PASSWD: Final = f"root:x:0:0::/:/sbin/nologin\nplugin:x:{USER}:{USER}::/job:/sbin/nologin\n"
 _GROUP: Final = f"root:x:0:\nplugin:x:{USER}:\n"
@@ -62,22 +43,18 @@ _CONTENTS: Final = {
 }
 _RESOLV: Final = {True: "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", False: ""}
 _MOST_FILES: Final = 4096
-_VERSION = re.compile(r"bubblewrap (\d+)\.(\d+)")
-_INSTALL: Final = "install bubblewrap 0.8 or newer: apt-get install bubblewrap, dnf install bubblewrap"
-_PROBE_S: Final = 20.0
 
 
 @dataclass(frozen=True)
 class Process:
-    """The back end ``process``.
-
-    Attributes:
-        findings: What each control comes to.
-    """
-
-    findings: tuple[Finding, ...] = ()
+    """The back end ``process``."""
 
     isolation: Isolation = "process"
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What each control comes to: tried once for each program that makes sandboxes."""
+        return process_findings()
 
     def prepare(self, spec: RunSpec, folder: Path, token: str) -> Prepared:
         """Say how to start a process.
@@ -102,37 +79,6 @@ class Process:
             "command": _inside(spec, view),
         }
         return Prepared(WARDEN, {"held": held}, environment, peer)
-
-
-def bubblewrap() -> Path:
-    """Find the program.
-
-    Raises:
-        SandboxError: There is none, or it is too old.
-    """
-    found = shutil.which("bwrap")
-    if found is None:
-        raise _missing("there is no bwrap on the PATH")
-    version = _version_of(found, Path(found).stat().st_mtime_ns)
-    if version is None or version < AT_LEAST:
-        raise _missing(f"{found} is {'.'.join(map(str, version)) if version else 'of no version that it tells'}")
-    return Path(found)
-
-
-def _missing(why: str) -> SandboxError:
-    finding = Finding("processes", "absent", why, _INSTALL)
-    return unavailable(f"plugins cannot be kept in processes of their own: {why}", hint=_INSTALL, controls=(finding,))
-
-
-@functools.cache
-def _version_of(path: str, _changed_ns: int) -> tuple[int, int] | None:
-    """Ask a program for its version, once for as long as it is the same file."""
-    try:
-        said = subprocess.run([path, "--version"], capture_output=True, timeout=_PROBE_S, check=False).stdout  # noqa: S603  what the operator installed
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = _VERSION.match(said.decode(errors="replace"))
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def _limits(grant: Grant) -> dict[str, int]:
@@ -174,7 +120,7 @@ class _Options:
     @classmethod
     def of(cls, grant: Grant, view: RootView, folder: Path) -> _Options:
         """Write them all."""
-        made = cls([], [*_NAMESPACES, *_OPTIONS, "--uid", str(USER), "--gid", str(USER)])
+        made = cls([], [*NAMESPACES])
         made.options += [] if grant.network else ["--unshare-net"]
         made.options += ["--proc", "/proc", "--perms", "0700", "--size", str(grant.tmp_bytes), "--tmpfs", TEMPORARY]
         made.options += [*_IN_TEMPORARY]

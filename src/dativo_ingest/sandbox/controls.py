@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from dativo_plugin_sdk.errors import SandboxError
 
@@ -22,9 +22,14 @@ Control: TypeAlias = Literal[
     "wall",
     "output",
 ]
+Degradable: TypeAlias = Literal["memory", "pids", "cpu", "disk", "landlock"]
 State: TypeAlias = Literal["enforced", "weaker", "absent"]
 
 SANDBOX_UNAVAILABLE: Final = "SANDBOX_UNAVAILABLE"
+CONTROLS: Final[tuple[Control, ...]] = get_args(Control)
+"""Every control, in the order in which they are told of."""
+DEGRADABLE: Final[tuple[Degradable, ...]] = get_args(Degradable)
+"""Those that an operator may do without: what is left still keeps a plugin from what is not its own."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
+import errno
 import os
 import resource
+import signal
 import stat
 import struct
 from typing import Any, Final
@@ -27,7 +29,10 @@ _MOUNT_ATTR_IDMAP = 0x00100000
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _VIEW: Final = "/tmp"  # noqa: S108  every system has it; what is mounted over it is seen by this process alone
+_AF_INET, _SOCK_DGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1  # netdevice(7)
 _IDS = 2**32 - 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_REFUSED = 125
 
 _library = ctypes.CDLL(None, use_errno=True)
 
@@ -35,21 +40,40 @@ _library = ctypes.CDLL(None, use_errno=True)
 def hold(plan: dict[str, Any]) -> list[str]:
     """Restrict this process as far as it can be from outside; give the command that restricts it further.
 
-    Raises:
-        OSError: Something of it is refused.
+    Where something of it is refused the process ends with 125 and says what, as it would within.
     """
+    try:
+        return _held(plan)
+    except OSError as error:
+        os.write(2, f"dativo-sandbox: {error.filename or 'it cannot be made'}: {error.strerror}\n".encode())
+        os._exit(_REFUSED)
+
+
+def _held(plan: dict[str, Any]) -> list[str]:
     view = _shown(plan["sources"], plan["user"]) if plan["user"] is not None and _may_mount() else None
     for name, value in plan["limits"].items():
         _limit(getattr(resource, name), value)
     if plan["processors"] is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan["processors"]])
     if plan["user"] is not None:
-        os.setgroups([])
-        os.setresgid(*[plan["user"]] * 3)
-        os.setresuid(*[plan["user"]] * 3)
+        _become_user(plan["user"])
+    if not os.access(plan["program"], os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), plan["program"])
     if plan["unshare_network"]:
         _unshare_network()
     return _command(plan, view)
+
+
+def _become_user(user: int) -> None:
+    """Give up root's rights; what the kernel takes away with them, and the warden has asked for, is asked for again."""
+    parent = os.getppid()
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    for option, value in ((_PR_SET_PDEATHSIG, signal.SIGKILL), (_PR_SET_DUMPABLE, 1)):
+        _checked(_library.prctl(option, value, 0, 0, 0), "the bond to the warden")
+    if os.getppid() != parent:
+        os._exit(_REFUSED)
 
 
 def _limit(which: int, value: int) -> None:
@@ -117,8 +141,7 @@ def _mapping(user: int) -> int:
         os.read(ready, 1)
         lines = f"0 {user} 1\n1 1 {user - 1}\n{user} 0 1\n{user + 1} {user + 1} {_IDS - user - 1}\n"
         for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
-                file.write(lines)
+            _write(f"/proc/{pid}/{name}", lines)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         for each in (ready, done, tell_done):
@@ -130,23 +153,32 @@ def _unshare_network() -> None:
     """Take a network of its own in which every port may be listened on, for what carries granted connections."""
     user, group = os.getuid(), os.getgid()
     _checked(_library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "a network of its own")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
-            file.write(text)
-    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w", encoding="ascii") as file:  # noqa: PTH123  likewise
-        file.write("0")
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
+    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     _bring_up_loopback()
 
 
 def _bring_up_loopback() -> None:
-    import fcntl  # noqa: PLC0415  only where hosts are granted
-    import socket  # noqa: PLC0415
+    number = _checked(_library.socket(_AF_INET, _SOCK_DGRAM, 0), "a socket")
+    try:
+        request = ctypes.create_string_buffer(struct.pack("16sH22x", b"lo", _IFF_UP))
+        _checked(_library.ioctl(number, ctypes.c_ulong(_SIOCSIFFLAGS), request), "the loopback interface")
+    finally:
+        os.close(number)
 
-    get_flags, set_flags, is_up = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP of netdevice(7)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sH22x", b"lo", 0)
-        (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, get_flags, request), 16)
-        fcntl.ioctl(sock, set_flags, struct.pack("16sH22x", b"lo", flags | is_up))
+
+def _write(path: str, text: str) -> None:
+    """Write into a file of the kernel's; as whoever the process is now, who may not even load Python's codecs."""
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, text.encode())
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(file)
 
 
 def _command(plan: dict[str, Any], view: list[str] | None) -> list[str]:
@@ -176,6 +208,5 @@ def _file(content: bytes) -> int:
 
 def _checked(done: int, what: str) -> int:
     if done < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), what)
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), what)
     return done

@@ -33,6 +33,7 @@ class InsidePlan:
         programs: Whether others may be started.
         processes: The most processes and threads of its user namespace; None where another limit holds.
         hosts: What may be reached, ``host:port``.
+        proxy: The socket through which that is.
         filtered: Whether a filter of system calls must be on.
         files: Device and number of paths that must be what they were when they were granted.
     """
@@ -47,6 +48,7 @@ class InsidePlan:
     programs: bool = False
     processes: int | None = None
     hosts: tuple[str, ...] = ()
+    proxy: str = "/run/io/egress.sock"
     filtered: bool = True
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 

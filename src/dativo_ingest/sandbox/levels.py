@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
-Isolation: TypeAlias = Literal["none", "process", "container", "vm"]
+from dativo_ingest.job.model import Isolation
 
-ISOLATIONS: Final[tuple[Isolation, ...]] = ("none", "process", "container", "vm")
+__all__ = ["ISOLATIONS", "Backend", "Isolation", "Mode", "is_at_least", "weakest"]
+
+Backend: TypeAlias = Literal["none", "process", "container"]
+Mode: TypeAlias = Literal["self_hosted", "cloud"]
+
+ISOLATIONS: Final[tuple[Isolation, ...]] = get_args(Isolation)
 """From the least to the most: no sandbox; namespaces and filters; those of a container engine; a kernel of its own."""
 
 

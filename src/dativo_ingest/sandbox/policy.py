@@ -6,6 +6,7 @@ programs, the credentials that its own job gives it, and the limits of `Grant`.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
@@ -19,15 +20,20 @@ from dativo_ingest.job.files import read_file
 from dativo_ingest.job.job_model import JobModel
 from dativo_ingest.job.model import NAME_PATTERN
 from dativo_ingest.job.problems import Loc, dotted
+from dativo_ingest.sandbox.controls import Degradable
 from dativo_ingest.sandbox.hosts import AllowedHost, Host, read_allowed
+from dativo_ingest.sandbox.levels import Backend, Isolation
 from dativo_ingest.sandbox.limits import LIMITS, limits_of
 from dativo_ingest.sandbox.manifest import Deadlines, Resources
-from dativo_ingest.sandbox.terms import Said, Terms
+from dativo_ingest.sandbox.terms import Said, SandboxTerms, Terms
 from dativo_ingest.sandbox.written import WrittenModel, read_written
 from dativo_plugin_sdk.config import list_of_one
 
 _SHA256 = re.compile(r"(?P<name>[^@]+@)?sha256:(?P<hash>[0-9a-f]{64})")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*")
+_TRUSTED = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE = re.compile(r"(?:[a-z0-9][\w.:/-]*@)?sha256:[0-9a-f]{64}")
+_ENGINE = "unix://"
 _OURS = "DATIVO_"
 
 _Listed: TypeAlias = str | list[str] | None
@@ -73,6 +79,32 @@ def _variable(text: str) -> str:
     return text
 
 
+def _hash(text: str) -> str:
+    if not _TRUSTED.fullmatch(text):
+        raise ValueError(f"{text!r} is no hash of a plugin; write sha256:HASH, of 64 hex digits")
+    return text
+
+
+def _range(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no range of addresses; write 10.0.0.0/8, 192.168.7.4 or fd00::/8") from error
+
+
+def _engine(text: str) -> str:
+    path = text.removeprefix(_ENGINE)
+    if path == text or not Path(path).is_absolute() or "\0" in path:
+        raise ValueError(f"{text!r} is no socket of this machine; write unix:///run/docker.sock")
+    return text
+
+
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(f"{text!r} may be another image tomorrow; write NAME@sha256:DIGEST, or the image's id")
+    return text
+
+
 PluginName: TypeAlias = Annotated[str, AfterValidator(_plugin)]
 Folder: TypeAlias = Annotated[str, AfterValidator(_folder)]
 
@@ -90,6 +122,47 @@ class Plugins(JobModel):
         default=None,
         description="Whether a plugin must have a manifest. Left out: `optional`, and one that has none gets the "
         "narrow default.",
+    )
+    trusted: Texts[Annotated[str, AfterValidator(_hash)]] = Field(
+        default=None,
+        description="Plugins that may run without a sandbox where `sandbox.backend` is `none`, each by the hash of its "
+        "code: `sha256:HASH`. Left out: none.",
+    )
+
+
+class Sandbox(JobModel):
+    """How plugins are kept from the machine."""
+
+    backend: Backend | None = Field(
+        default=None,
+        description="What holds them: `process` (bubblewrap), `container` (Docker or Podman), or `none`, which runs "
+        "plugins alone whose hash is in `plugins.trusted`, and not in mode `cloud`. Left out: `process`; in mode "
+        "`cloud`, `container`.",
+    )
+    min: Isolation | None = Field(
+        default=None,
+        description="The least that must be achieved: `none`, `process`, `container` or `vm`. Left out: what `backend` "
+        "gives; in mode `cloud`, `container`.",
+    )
+    runtime: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][A-Za-z0-9_.-]*$",
+        description="The container engine's runtime: `runsc` (gVisor) and those of Kata (`kata…`) count as `vm`. Left "
+        "out: the engine's default.",
+    )
+    engine: Annotated[str, AfterValidator(_engine)] | None = Field(
+        default=None,
+        description="The container engine's socket, on this machine: `unix:///run/docker.sock`. Left out: "
+        "`DOCKER_HOST`, else the first that is there of Docker's and Podman's.",
+    )
+    image: Annotated[str, AfterValidator(_image)] | None = Field(
+        default=None,
+        description="The image that plugins run in, pinned: `NAME@sha256:DIGEST`, or its id `sha256:ID`.",
+    )
+    allow_degraded: Texts[Degradable] = Field(
+        default=None,
+        description="Controls that may be weaker or absent, by name: `memory`, `pids`, `cpu`, `disk`, `landlock`. No "
+        "other may be, and none in mode `cloud`. Left out: `memory`, `pids` and `cpu` may be weaker, none absent.",
     )
 
 
@@ -116,6 +189,12 @@ class TenantTerms(JobModel):
         description="`any`, or hosts with ports: `api.stripe.com:443`, `*.stripe.com:443` (one label more), "
         "`db.internal:*`. Left out: none.",
     )
+    private: Texts[Annotated[str, AfterValidator(_range)]] = Field(
+        default=None,
+        description="Ranges of private addresses that plugins may reach, where a host that they may reach has one: "
+        "`10.0.0.0/8`. Left out: none.",
+    )
+    sandbox: Sandbox = Field(default_factory=Sandbox, description="How plugins are kept from the machine.")
     filesystem: AllowedFiles = Field(default_factory=AllowedFiles, description="Files and folders.")
     secrets: AnyOf[str] = Field(
         default=None, description="`any`, or the keys of `credentials` that plugins may be given. Left out: `any`."
@@ -180,6 +259,8 @@ def terms_of(policy: Policy | None, tenant: str) -> Terms:
         deny=said.all_of("plugins.deny", lambda terms: terms.plugins.deny),
         needs_manifest=said.of("plugins.manifest", _needs_manifest, if_unsaid=False),
         network=said.hosts("network", lambda terms: terms.network),
+        private=said.all_of("private", lambda terms: terms.private),
+        sandbox=_sandbox(said),
         read=said.listed("filesystem.read", lambda terms: terms.filesystem.read),
         write=said.listed("filesystem.write", lambda terms: terms.filesystem.write),
         secrets=said.listed("secrets", lambda terms: terms.secrets, if_unsaid="any"),
@@ -187,6 +268,18 @@ def terms_of(policy: Policy | None, tenant: str) -> Terms:
         limits={key: said.of(key, partial(_limit, key), if_unsaid=limit.default) for key, limit in LIMITS.items()},
         environment=said.all_of("environment", lambda terms: terms.environment),
         audit=Path(os.path.abspath(policy.path.parent / audit)) if audit is not None else None,  # noqa: PTH100  links stay
+    )
+
+
+def _sandbox(said: _Sayings) -> SandboxTerms:
+    return SandboxTerms(
+        backend=said.of("sandbox.backend", lambda terms: terms.sandbox.backend),
+        min=said.of("sandbox.min", lambda terms: terms.sandbox.min),
+        runtime=said.of("sandbox.runtime", lambda terms: terms.sandbox.runtime),
+        engine=said.of("sandbox.engine", lambda terms: terms.sandbox.engine),
+        image=said.of("sandbox.image", lambda terms: terms.sandbox.image),
+        allow_degraded=said.all_of("sandbox.allow_degraded", lambda terms: terms.sandbox.allow_degraded),
+        trusted=said.all_of("plugins.trusted", lambda terms: terms.plugins.trusted),
     )
 
 
@@ -228,7 +321,7 @@ class _Sayings:
         said = self.listed(key, pick)
         return Said(None if said.value is None else tuple(map(read_allowed, said.value)), said.where)
 
-    def all_of(self, key: str, pick: Callable[[TenantTerms], list[str] | None]) -> Said[tuple[str, ...]]:
+    def all_of(self, key: str, pick: Callable[[TenantTerms], list[_Item] | None]) -> Said[tuple[_Item, ...]]:
         """Give a list for which there is no anything."""
         said = self.of(key, pick, [])
         return Said(tuple(said.value), said.where)

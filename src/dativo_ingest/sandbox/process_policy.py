@@ -6,10 +6,16 @@ It is the process's own, as the values to redact are, so that no way to a plugin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from dativo_ingest.sandbox.levels import Mode
     from dativo_ingest.sandbox.policy import Policy
+
+
+POLICY_VARIABLE: Final = "DATIVO_POLICY"
+ISOLATIONS_VARIABLE: Final = "DATIVO_PLUGIN_TEST_ISOLATIONS"
+"""Names the file in which a run of conformance suites notes how it held plugins."""
 
 
 @dataclass
@@ -19,10 +25,12 @@ class ProcessPolicy:
     Attributes:
         policy: The operator's; None allows whatever plugins ask for.
         command: The command, as the audit log names it: ``run``, ``state get``.
+        mode: Where Dativo runs: on a machine of one's own, or where strangers' plugins run, too.
     """
 
     policy: Policy | None = None
     command: str = "run"
+    mode: Mode = "self_hosted"
 
     @property
     def writes_beside_jobs(self) -> bool:

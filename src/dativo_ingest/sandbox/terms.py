@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from dativo_ingest.sandbox.controls import Degradable
 from dativo_ingest.sandbox.hosts import Host
+from dativo_ingest.sandbox.levels import Backend, Isolation
 from dativo_ingest.sandbox.limits import LIMITS
 
 Value = TypeVar("Value")
@@ -31,6 +33,29 @@ class Said(Generic[Value]):
 
 
 @dataclass(frozen=True)
+class SandboxTerms:
+    """How a tenant's plugins are kept from the machine, as far as the operator says so.
+
+    Attributes:
+        backend: What holds them; None is the mode's own.
+        min: The least that must be achieved; None is what the mode asks for.
+        runtime: The container engine's runtime; None is its default.
+        engine: The container engine's socket; None is to be looked for.
+        image: The image that plugins run in, by its digest.
+        allow_degraded: Controls that may be weaker, or absent.
+        trusted: Hashes of plugins that may run without a sandbox: ``sha256:HASH``.
+    """
+
+    backend: Said[Backend | None] = Said(None)
+    min: Said[Isolation | None] = Said(None)
+    runtime: Said[str | None] = Said(None)
+    engine: Said[str | None] = Said(None)
+    image: Said[str | None] = Said(None)
+    allow_degraded: Said[tuple[Degradable, ...]] = Said(())
+    trusted: Said[tuple[str, ...]] = Said(())
+
+
+@dataclass(frozen=True)
 class Terms:
     """What a tenant's plugins may have at most; as it stands here, without a policy, whatever they ask for.
 
@@ -41,6 +66,8 @@ class Terms:
         deny: The plugins that may not.
         needs_manifest: Whether a plugin must have one.
         network: Hosts with ports.
+        private: Ranges of private addresses that may be reached.
+        sandbox: How they are kept from the machine.
         read: Absolute paths of files and folders.
         write: The same, for writing.
         secrets: Keys of credentials.
@@ -56,6 +83,8 @@ class Terms:
     deny: Said[tuple[str, ...]] = Said(())
     needs_manifest: Said[bool] = Said(value=False)
     network: Said[tuple[Host, ...] | None] = Said(None)
+    private: Said[tuple[str, ...]] = Said(())
+    sandbox: SandboxTerms = SandboxTerms()
     read: Said[tuple[str, ...] | None] = Said(None)
     write: Said[tuple[str, ...] | None] = Said(None)
     secrets: Said[tuple[str, ...] | None] = Said(None)

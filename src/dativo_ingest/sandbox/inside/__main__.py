@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         plan = json.loads(arguments[0])
         os.closerange(3, _most_files())
-        _start_forwards(plan)
+        if plan["hosts"]:
+            _start_forwards(plan["hosts"], plan["proxy"])
         _limit(plan)
         restrict(
             read=plan["read"],
@@ -62,10 +63,13 @@ def _limit(plan: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (plan["processes"], plan["processes"]))
 
 
-def _start_forwards(plan: dict[str, Any]) -> None:
-    """Start what carries connections to the granted hosts; a process of its own, without the restrictions."""
-    if plan["hosts"]:
-        raise WrongError("hosts cannot be reached yet")
+def _start_forwards(hosts: list[str], proxy: str) -> None:
+    """Start what carries connections to the granted hosts: a process of its own, which the plugin cannot touch."""
+    from .forwards import Forwards  # noqa: PLC0415  only where hosts are granted
+
+    forwards = Forwards(hosts, proxy)
+    forwards.start()
+    os.environ.update(forwards.variables())
 
 
 def _execute(command: list[str]) -> NoReturn:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any
 
 _CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _FILTERED = "2"
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1  # netdevice(7)
 _UNTIL_NAMES = 2  # lines of /proc/net/dev
 
 
@@ -43,8 +45,19 @@ def _wrong_with_process(plan: dict[str, Any]) -> list[str]:
 
 def _wrong_with_network() -> list[str]:
     lines = _read("/proc/self/net/dev").splitlines()[_UNTIL_NAMES:]
-    others = sorted({line.partition(":")[0].strip() for line in lines} - {"lo"})
+    names = {line.partition(":")[0].strip() for line in lines}
+    others = sorted(name for name in names - {"lo"} if _is_up(name))
     return [f"it has the network {', '.join(others)}"] if others else []
+
+
+def _is_up(name: str) -> bool:
+    """Say whether an interface is in use; some kernels put others that are not into every network."""
+    import fcntl  # noqa: PLC0415  seldom needed, and they cost time
+    import socket  # noqa: PLC0415
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16s24x", name.encode()))
+    return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_UP)
 
 
 def _wrong_with_files(plan: dict[str, Any]) -> list[str]:
