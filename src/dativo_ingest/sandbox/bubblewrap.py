@@ -12,6 +12,7 @@ from dativo_ingest.sandbox.confinement import Prepared
 from dativo_ingest.sandbox.controls import Finding
 from dativo_ingest.sandbox.environment import environment_of
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.hosts import read_host
 from dativo_ingest.sandbox.inside_plan import INSIDE, INSIDE_AT, InsidePlan
 from dativo_ingest.sandbox.levels import Isolation
 from dativo_ingest.sandbox.process_findings import NAMESPACES, USER, bubblewrap, process_findings
@@ -73,6 +74,7 @@ class Process:
             "limits": _limits(spec.grant),
             "processors": None,
             "unshare_network": bool(spec.grant.network),
+            "addresses": _addresses(spec.grant),
             "sources": options.sources,
             "options": options.options,
             "filter": base64.b64encode(program()).decode(),
@@ -87,6 +89,12 @@ def _limits(grant: Grant) -> dict[str, int]:
     return {"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0, "RLIMIT_NOFILE": _MOST_FILES, **files}
 
 
+def _addresses(grant: Grant) -> list[str]:
+    """Give the addresses that are granted as such: the sandbox has them, so that whoever connects there is heard."""
+    found = (read_host(each).address for each in grant.network)
+    return sorted({address.packed.hex() for address in found if address is not None and not address.is_loopback})
+
+
 def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
     grant = spec.grant
     plan = InsidePlan(
@@ -96,7 +104,7 @@ def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
         write=(*InsidePlan.write, *(str(each.path) for each in view.mounts if each.access == "write")),
         execute=view.executable,
         programs=grant.subprocess,
-        processes=grant.pids + 1,  # bubblewrap's own is one of them
+        processes=grant.pids + (2 if grant.network else 1),  # with bubblewrap's own, and that of the forwards
         hosts=grant.network,
         files=view.granted,
     )

@@ -118,8 +118,10 @@ def _unconfined(wanted: Wanted) -> Unconfined:
     return Unconfined()
 
 
-def _process(wanted: Wanted) -> Confinement:
-    raise unavailable(f"the plugin {wanted.plugin}: there is no back end process yet", hint="set sandbox.backend")
+def _process(_: Wanted) -> Confinement:
+    from dativo_ingest.sandbox.bubblewrap import Process  # noqa: PLC0415  only where it is used
+
+    return Process()
 
 
 def _container(wanted: Wanted) -> Confinement:

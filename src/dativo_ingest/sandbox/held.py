@@ -29,7 +29,10 @@ _MOUNT_ATTR_IDMAP = 0x00100000
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _VIEW: Final = "/tmp"  # noqa: S108  every system has it; what is mounted over it is seen by this process alone
-_AF_INET, _SOCK_DGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1  # netdevice(7)
+_AF_INET, _AF_INET6, _SOCK_DGRAM, _IFF_UP = 2, 10, 2, 1
+_SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C  # netdevice(7), ipv6(7)
+_INDEX_OF_LOOPBACK = 1
+_BYTES_OF_6 = 16
 _IDS = 2**32 - 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _REFUSED = 125
@@ -60,7 +63,7 @@ def _held(plan: dict[str, Any]) -> list[str]:
     if not os.access(plan["program"], os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), plan["program"])
     if plan["unshare_network"]:
-        _unshare_network()
+        _unshare_network(plan["addresses"])
     return _command(plan, view)
 
 
@@ -149,7 +152,7 @@ def _mapping(user: int) -> int:
         os.waitpid(pid, 0)
 
 
-def _unshare_network() -> None:
+def _unshare_network(addresses: list[str]) -> None:
     """Take a network of its own in which every port may be listened on, for what carries granted connections."""
     user, group = os.getuid(), os.getgid()
     _checked(_library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "a network of its own")
@@ -158,13 +161,29 @@ def _unshare_network() -> None:
     _write("/proc/self/gid_map", f"{group} {group} 1")
     _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     _bring_up_loopback()
+    for address in addresses:
+        _give_address(bytes.fromhex(address))
 
 
 def _bring_up_loopback() -> None:
-    number = _checked(_library.socket(_AF_INET, _SOCK_DGRAM, 0), "a socket")
+    _configure(_AF_INET, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+
+
+def _give_address(address: bytes) -> None:
+    """Let the loopback interface have the address of a host that is granted by its address: who connects is heard."""
+    if len(address) == _BYTES_OF_6:
+        _configure(_AF_INET6, _SIOCSIFADDR, struct.pack("16sIi", address, 8 * len(address), _INDEX_OF_LOOPBACK))
+        return
+    label = b"lo:" + address.hex().encode()
+    for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, b"\xff" * len(address))):
+        _configure(_AF_INET, request, struct.pack("16sHH4s16x", label, _AF_INET, 0, value))
+
+
+def _configure(family: int, request: int, value: bytes) -> None:
+    number = _checked(_library.socket(family, _SOCK_DGRAM, 0), "a socket")
     try:
-        request = ctypes.create_string_buffer(struct.pack("16sH22x", b"lo", _IFF_UP))
-        _checked(_library.ioctl(number, ctypes.c_ulong(_SIOCSIFFLAGS), request), "the loopback interface")
+        buffer = ctypes.create_string_buffer(value)
+        _checked(_library.ioctl(number, ctypes.c_ulong(request), buffer), "the loopback interface")
     finally:
         os.close(number)
 

@@ -21,6 +21,8 @@ _CONFIG = re.compile(r"config:(?P<key>(?:connection|options)(?:\.[A-Za-z_]\w*)+)
 _KEY = re.compile(r"(?:connection|options)(?:\.[A-Za-z_]\w*)+")
 _SCHEMES = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 ANY_PORT = 0
 
 
@@ -40,6 +42,11 @@ class Host:
         name = f"[{self.name}]" if ":" in self.name else self.name
         return f"{name}:{self.port if self.port != ANY_PORT else '*'}"
 
+    @property
+    def address(self) -> Address | None:
+        """The address, where it is named by one."""
+        return _address(self.name)
+
     def covers(self, other: Host) -> bool:
         """Say whether everything that ``other`` stands for is within this."""
         if self.port not in {ANY_PORT, other.port}:
@@ -47,7 +54,7 @@ class Host:
         if self.name == other.name:
             return True
         rest = other.name.partition(".")[2]
-        return self.name.startswith("*.") and self.name == f"*.{rest}" and not _is_address(other.name)
+        return self.name.startswith("*.") and self.name == f"*.{rest}" and other.address is None
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def read_host(text: str, *, any_port: bool = False, labels: int = 2) -> Host:
     if not found:
         raise ValueError(f"{text!r} is no host with a port; write api.example.com:443")
     port = _port(found["port"] if found["six"] is None else found["six_port"], text, any_port=any_port)
-    if found["six"] is not None and not _is_address(found["six"]):
+    if found["six"] is not None and _address(found["six"]) is None:
         raise ValueError(f"{text!r}: within brackets stands an address of IP version 6")
     return Host(_name(found["six"] or found["host"], text, labels=labels), port)
 
@@ -152,8 +159,9 @@ def _port(text: str, whole: str, *, any_port: bool) -> int:
 
 def _name(text: str, whole: str, *, labels: int = 2) -> str:
     name = text.lower().removesuffix(".")
-    if _is_address(name):
-        return str(ipaddress.ip_address(name))
+    address = _address(name)
+    if address is not None:
+        return str(address)
     if not name.isascii():
         raise ValueError(f"{whole!r}: write the name as DNS has it (xn--…)")
     rest = name.removeprefix("*.")
@@ -166,12 +174,12 @@ def _name(text: str, whole: str, *, labels: int = 2) -> str:
     return name
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> Address | None:
+    """Read an address; one with a zone is none, since it means another host on each link."""
     try:
-        ipaddress.ip_address(name)
+        return None if "%" in name else ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _checked_asked(text: str) -> str:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.output import Lines, Output
@@ -30,6 +30,10 @@ from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import PluginError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
+
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.egress.proxy import Proxy
+    from dativo_ingest.sandbox.egress.record import Record
 
 RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
 PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
@@ -98,6 +102,8 @@ class Session:
         self._prepared = (confinement or Unconfined()).prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
+        self._is_confined = confinement is not None and confinement.isolation != "none"
+        self._proxy: Proxy | None = None
         self._status = b""
         try:
             self._process, self._report = self._start()
@@ -114,6 +120,11 @@ class Session:
             raise self._cannot_start(error) from error
         self._watcher = threading.Thread(target=self._watch, name=f"watch {spec.plugin}", daemon=True)
         self._watcher.start()
+
+    @property
+    def egress(self) -> Record | None:
+        """What it reached and was denied; None where nothing keeps it from the network, or it is granted no host."""
+        return None if self._proxy is None else self._proxy.record
 
     @property
     def failure(self) -> PluginError | None:
@@ -213,6 +224,8 @@ class Session:
         self._folder.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
+        if self._is_confined and self.spec.grant.network:
+            self._start_proxy()
         if self._prepared.peer_uid != os.geteuid():
             for path in (*self._folder.iterdir(), self._folder):
                 os.chown(path, self._prepared.peer_uid, -1)
@@ -220,6 +233,14 @@ class Session:
         assert self._lifeline is not None  # noqa: S101  it was made by `_start`
         while plan:
             plan = plan[os.write(self._lifeline, plan) :]
+
+    def _start_proxy(self) -> None:
+        from dativo_ingest.sandbox.egress.proxy import BACKLOG, Proxy  # noqa: PLC0415  most plugins are granted no host
+        from dativo_ingest.sandbox.egress.reach import Reach  # noqa: PLC0415
+
+        listener = _listen(self._folder / "egress.sock", BACKLOG)
+        reach = Reach.of(self.spec.grant)
+        self._proxy = Proxy(listener, reach, plugin=self.spec.plugin, uid=self._prepared.peer_uid)
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
         return ResourceUnavailableError(
@@ -328,6 +349,8 @@ class Session:
     def _tidy_up(self) -> None:
         for listener in self._listeners.values():
             listener.close()
+        if self._proxy is not None:
+            self._proxy.close()
         remove(str(self._folder))  # where the warden could not
 
 
@@ -350,8 +373,8 @@ def _name_of_folder() -> Path:
     return folder if len(os.fsencode(folder / "control.sock")) <= _MAX_SOCKET_PATH else Path("/tmp", name)  # noqa: S108  a name that nobody can guess
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, backlog: int = 8) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
-    listener.listen(8)
+    listener.listen(backlog)
     return listener

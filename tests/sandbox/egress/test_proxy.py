@@ -90,7 +90,7 @@ _OTHERS = b"CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\n"
     ("request_", "answer"),
     [
         pytest.param(
-            b"GET http://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n", 405, id="another method"
+            b"GET https://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n", 405, id="another method"
         ),
         pytest.param(b"connect api.example.com:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="a method in small letters"),
         pytest.param(b"CONNECT api.example.com:443 HTTP/2.0\r\nHost: a\r\n\r\n", 400, id="another protocol"),
@@ -141,8 +141,9 @@ def test_clients_that_say_no_port_in_host_or_speak_http_1_0_are_taken(tmp_path: 
 
 def test_a_plain_request_through_the_proxy_is_known_by_its_host(tmp_path: Path) -> None:
     with bench(tmp_path, reach("api.example.com:443")) as at:
-        at.says(b"GET http://169.254.169.254/latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
+        said = at.says(b"GET http://169.254.169.254/latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
 
+        assert said == b"HTTP/1.1 403 Forbidden: 169.254.169.254:80: it is not granted"
         assert at.denied == ["169.254.169.254:80: it is not granted"]
 
 

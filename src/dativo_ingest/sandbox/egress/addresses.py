@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final, TypeAlias
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+from dativo_ingest.sandbox.hosts import Address
+
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _THIS_MACHINE: Final = "an address of this machine"

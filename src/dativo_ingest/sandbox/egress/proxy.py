@@ -22,11 +22,10 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from dativo_ingest.job.sizes import size_text
-from dativo_ingest.sandbox.egress.addresses import Address
 from dativo_ingest.sandbox.egress.connect_request import END_OF_HEAD, MAX_HEAD_BYTES, BadRequestError, read_connect
 from dativo_ingest.sandbox.egress.reach import Reach
 from dativo_ingest.sandbox.egress.record import Contact, Denial, Record
-from dativo_ingest.sandbox.hosts import Host
+from dativo_ingest.sandbox.hosts import Address, Host
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 """Gives the addresses of a name; called in a thread of its own.
@@ -35,6 +34,8 @@ Raises:
     OSError: It has none.
 """
 
+BACKLOG: Final = 128
+"""How many connections may wait to be taken."""
 HEAD_S: Final = 10.0
 RESOLVE_S: Final = 15.0
 CONNECT_S: Final = 30.0
@@ -179,21 +180,26 @@ class Proxy:
             host = await self._asked(peer)
             await self._connect(peer, host)
         except BadRequestError as error:
-            if error.host is not None:
-                self._deny(self._reach.denies(error.host))
-            await self._refuse(peer, error.status, error.why)
+            denial = None if error.host is None else self._reach.denies(error.host)
+            if denial is None:
+                await self._refuse(peer, error.status, error.why)
+            else:
+                await self._refuse_denied(peer, 403, denial)
         except _DeniedError as error:
-            self._deny(error.denial)
-            await self._refuse(peer, error.status, f"{error.denial.place}: {error.denial.why}", is_denial=True)
+            await self._refuse_denied(peer, error.status, error.denial)
         except _UnreachableError as error:
             _LOGGER.warning("the plugin %s cannot reach %s: %s", self._plugin, host, error.why)
             await self._refuse(peer, error.status, error.why)
         except OSError:  # the plugin is gone, or its process
             return
 
-    def _deny(self, denial: Denial | None) -> None:
-        if denial is not None and self.record.denied(denial):
-            _LOGGER.info("the plugin %s was denied %s: %s", self._plugin, denial.place, denial.why)
+    async def _refuse_denied(self, peer: socket.socket, status: int, denial: Denial) -> None:
+        self._deny(denial)
+        await self._refuse(peer, status, f"{denial.place}: {denial.why}", is_denial=True)
+
+    def _deny(self, denial: Denial) -> None:
+        if self.record.denied(denial):
+            _LOGGER.warning("the plugin %s was denied %s: %s", self._plugin, denial.place, denial.why)
 
     async def _asked(self, peer: socket.socket) -> Host:
         head = bytearray()
@@ -257,24 +263,22 @@ class Proxy:
 
     async def _addresses(self, host: Host) -> list[Address]:
         """Give the addresses of a host that may be reached; they are connected to and not resolved again."""
-        try:
-            found: list[Address] = [ipaddress.ip_address(host.name)]
-        except ValueError:
-            try:
-                async with asyncio.timeout(RESOLVE_S):
-                    found = [ipaddress.ip_address(each) for each in await self._looked_up(host)]
-            except TimeoutError:
-                raise _UnreachableError(504, f"its name was not resolved within {RESOLVE_S:g} s") from None
-            except OSError as error:
-                raise _UnreachableError(502, f"its name is not resolved: {error.strerror or error}") from None
-            except ValueError:  # an address with a zone
-                raise _UnreachableError(502, "its name resolves to no address") from None
+        found = [host.address] if host.address is not None else await self._resolved(host)
         denials = [self._reach.denies_address(host, address) for address in found]
         reachable = [address for address, denial in zip(found, denials, strict=True) if denial is None]
         denial = next((each for each in denials if each is not None), None)
         if not reachable and denial is not None:
             raise _DeniedError(denial)
         return reachable
+
+    async def _resolved(self, host: Host) -> list[Address]:
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                return [ipaddress.ip_address(each.partition("%")[0]) for each in await self._looked_up(host)]
+        except TimeoutError:
+            raise _UnreachableError(504, f"its name was not resolved within {RESOLVE_S:g} s") from None
+        except OSError as error:
+            raise _UnreachableError(502, f"its name is not resolved: {error.strerror or error}") from None
 
     async def _looked_up(self, host: Host) -> Sequence[str]:
         """Resolve a name in a thread that nobody has to wait for, a few at a time."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from dativo_ingest.sandbox.egress.addresses import Address, Network, own_refusal, refusal
+from dativo_ingest.sandbox.egress.addresses import Network, own_refusal, refusal
 from dativo_ingest.sandbox.egress.record import Denial
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.hosts import ANY_PORT, Host, read_host
+from dativo_ingest.sandbox.hosts import ANY_PORT, Address, Host, read_host
 
 _ANYWHERE: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
@@ -55,26 +55,20 @@ class Reach:
 
     def denies_address(self, host: Host, address: Address) -> Denial | None:
         """Say what stands against an address that a granted host has."""
-        literal = _literal(host)
-        granted = (*self.ranges, ipaddress.ip_network(literal)) if literal and host in self.anywhere else self.ranges
-        if literal is None and any(each.covers(host) for each in self.anywhere):
-            granted = (*self.ranges, *_ANYWHERE)
+        granted = self.ranges
+        if any(
+            each.covers(host) for each in self.anywhere
+        ):  # an address is what it was written for, a name is good for any but the narrow ones
+            granted += _ANYWHERE if host.address is None else (ipaddress.ip_network(host.address),)
         why = refusal(address, granted) or own_refusal(address, granted)
         if why is None:
             return None
-        said = f"{address} is {_article(why)}" if literal is not None else f"it resolves to {address}, {_article(why)}"
+        said = f"it is {_article(why)}" if host.address is not None else f"it resolves to {address}, {_article(why)}"
         return Denial(host, "address", said, "private", f"{address}/{address.max_prefixlen}")
 
     def at_quota(self, host: Host, what: str, most: str) -> Denial:
         """Make the denial for a process that moved as much as it may."""
         return Denial(host, "quota", f"its limit of {what} is reached: {most}", f"resources.{what}")
-
-
-def _literal(host: Host) -> Address | None:
-    try:
-        return ipaddress.ip_address(host.name)
-    except ValueError:
-        return None
 
 
 def _as_asked(host: Host) -> str:
