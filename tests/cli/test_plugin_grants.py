@@ -124,8 +124,8 @@ def test_a_plugin_that_takes_longer_than_its_manifest_says_is_ended(
 
     assert done.exit_code == 70
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["errors"][0]["error_code"] == "PLUGIN_TIMEOUT"
-    assert (report["plugins"][0]["outcome"], report["plugins"][0]["error_code"]) == ("killed", "PLUGIN_TIMEOUT")
+    assert report["errors"][0]["error_code"] == "RESOURCE_TIME"
+    assert (report["plugins"][0]["outcome"], report["plugins"][0]["error_code"]) == ("killed", "RESOURCE_TIME")
     assert "resources.wall" in report["errors"][0]["hint"]
 
 

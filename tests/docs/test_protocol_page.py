@@ -13,7 +13,7 @@ from hostile_arrow import filler
 from pages import ROOT
 
 from dativo_ingest.plugin_process import conversation
-from dativo_ingest.sandbox import environment, launch
+from dativo_ingest.sandbox import endings, environment, run_spec
 from dativo_ingest.sandbox.grant import Deadlines, Grant
 from dativo_plugin_sdk.host.serve_reader import OPTIONAL_METHODS, ReaderService
 from dativo_plugin_sdk.host.serve_writer import WriterService
@@ -202,16 +202,16 @@ class WriterOfFiles(BaseWriter):
         f"| `check` | {Deadlines().check_s:.0f} |",
         f"| `discover` | {Deadlines().discover_s:.0f} |",
         f"| `idle` | {Deadlines().idle_s:.0f} |",
-        f"| cancel | {launch.RunSpec('p', ()).cancel_s:.0f} |",
-        f"| stop | {launch.RunSpec('p', ()).stop_s:.0f} |",
+        f"| cancel | {run_spec.RunSpec('p', ()).cancel_s:.0f} |",
+        f"| stop | {run_spec.RunSpec('p', ()).stop_s:.0f} |",
         f"More than {Grant().log_bytes // 2**20} MiB",
         f"at most {MAX_MESSAGE // 2**10} KiB",
         f"at most {MAX_DETAILS // 2**10} KiB",
         f"`{environment.FOLDER_VARIABLE}`",
         f"`{environment.TOKEN_VARIABLE}`",
-        f"`{conversation.PLUGIN_CRASHED}`",
+        f"`{endings.PLUGIN_CRASHED}`",
         f"`{conversation.PLUGIN_TIMEOUT}`",
-        f"`{launch.RESOURCE_OUTPUT}`",
+        f"`{endings.RESOURCE_OUTPUT}`",
         f"`{PROTOCOL_ERROR}`",
         f"version {max(conversation.PROTOCOLS)} of the protocol",
         *(f"`{name}`" for name in REJECTED_SCHEMA.names),

@@ -151,6 +151,8 @@ def test_the_report_says_what_a_plugin_was_granted_and_used(tmp_path: Path) -> N
         "bytes_out": 22,
         "processes": 3,
         "starts": 2,
+        "throttled_s": 0.0,
+        "refused_processes": 0,
     }
     assert (document["outcome"], document["language"]) == ("killed", "python 3.11.2")
     assert (document["isolation"], document["controls"]) == (record.isolation, dict(record.controls))

@@ -14,6 +14,6 @@ def test_a_process_that_runs_longer_than_it_may_is_ended_with_the_way_to_more() 
     assert left is not None
     assert left.signal is not None
     assert session.failure is not None
-    assert session.failure.error_code == "PLUGIN_TIMEOUT"
-    assert session.failure.details == {"deadline": "wall", "seconds": 0.2}
+    assert session.failure.error_code == "RESOURCE_TIME"
+    assert session.failure.details == {"limit": "wall", "seconds": 0.2}
     assert "resources.wall" in str(session.failure.hint)

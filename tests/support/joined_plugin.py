@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dativo_ingest.plugin_process.conversation import PLUGIN_CRASHED
+from dativo_ingest.sandbox.endings import PLUGIN_CRASHED
 from dativo_plugin_sdk import DativoError, PluginExecutionError
 from dativo_plugin_sdk.host.serve_writer import WriterService
 from dativo_plugin_sdk.plugin_calls import call_plugin

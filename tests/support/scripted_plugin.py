@@ -20,7 +20,7 @@ from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
 from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.launch import Exit, Usage
+from dativo_ingest.sandbox.exits import Exit, Usage
 from dativo_ingest.sandbox.output import Output
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_plugin_sdk.config import SourceConfig

@@ -9,11 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 from dativo_plugin_sdk.errors import (
     ConnectionError as DativoConnectionError,
     DativoError,
+    MemoryLimitError,
     PluginExecutionError,
     TimeoutError as DativoTimeoutError,
     wrap_exception,
 )
-from dativo_plugin_sdk.plugin_faults import places, way_out
+from dativo_plugin_sdk.plugin_faults import limit_of, of_system, places, way_out
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -33,7 +34,9 @@ def call_plugin(
     Raises:
         DativoError: As the plugin raised it.
         ConnectionError: For a builtin ``ConnectionError``, `TimeoutError` for a builtin ``TimeoutError``: both pass.
-        PluginExecutionError: For anything else; its details name the original, which is its cause.
+        MemoryLimitError: For a ``MemoryError``.
+        PluginExecutionError: For anything else; its details name the original, which is its cause. Its code is that of
+            the limit that was hit, where it was one of processes or of space.
     """
     try:
         return method(*args, **kwargs)
@@ -48,7 +51,11 @@ def call_plugin(
 
 def failed(error: BaseException, error_class: type[DativoError], message: str) -> DativoError:
     """Make the error for what foreign code raised: where in that code it was, and the way out if one is known."""
-    wrapped = wrap_exception(error, error_class, message)
+    limit = limit_of(error)
+    wrapped = wrap_exception(error, MemoryLimitError if isinstance(error, MemoryError) else error_class, message)
+    if limit is not None:
+        wrapped.error_code = limit
+    wrapped.details |= of_system(error)
     if at := places(error):
         wrapped.details["at"] = at
     wrapped.hint = wrapped.hint or way_out(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -10,6 +11,9 @@ from types import TracebackType
 
 _SDK = str(Path(__file__).parent)
 _OUTERMOST, _INNERMOST = 3, 2
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_STARTERS = ("subprocess.py", "multiprocessing/popen_fork.py", "multiprocessing/util.py")
+_NO_THREAD = "can't start new thread"
 
 
 def places(error: BaseException) -> list[str]:
@@ -49,6 +53,37 @@ def way_out(error: BaseException) -> str | None:
             f"policy environment: [{name}]"
         )
     return None
+
+
+def limit_of(error: BaseException) -> str | None:
+    """Give the code of the limit that foreign code ran into: of memory, of processes and threads, or of space."""
+    if isinstance(error, MemoryError):  # Arrow's are, too
+        return "RESOURCE_MEMORY"
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return "RESOURCE_PIDS"
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN and is_of_start(error):
+        return "RESOURCE_PIDS"
+    return "RESOURCE_DISK" if isinstance(error, OSError) and error.errno in _FULL else None
+
+
+def of_system(error: BaseException) -> dict[str, str]:
+    """Give what the system said no with, by name, and to what; nothing of other errors."""
+    name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    if not isinstance(error, OSError) or name is None:
+        return {}
+    facts = {"errno": name}
+    if isinstance(error.filename, str):
+        facts["path"] = error.filename
+    return facts
+
+
+def is_of_start(error: BaseException) -> bool:
+    """Say whether it was a process that could not be started."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    last = frames[-1]
+    return last.filename.endswith(_STARTERS) or "fork(" in (last.line or "")
 
 
 def _is_of_environment(trace: TracebackType | None) -> bool:

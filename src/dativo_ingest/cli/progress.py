@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from dativo_ingest.cli.table_text import done_text
 from dativo_ingest.cli.text import counted, duration, size
 from dativo_ingest.run.events import (
+    EgressDenied,
     Event,
+    LimitHit,
+    PluginEnded,
+    PluginStarted,
     Progress,
     RunFinished,
     RunStarted,
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
 Mode: TypeAlias = Literal["auto", "plain", "json", "none"]
 Clock: TypeAlias = Callable[[], float]
 
+_PLUGIN_EVENTS: dict[type[Event], str] = {
+    PluginStarted: "plugin_started",
+    PluginEnded: "plugin_ended",
+    LimitHit: "limit_hit",
+    EgressDenied: "egress_denied",
+}
 EVERY_S = 5.0
 """Seconds between two lines about one stream."""
 
@@ -215,12 +225,19 @@ class JsonLines(_Lines):
                 self._write("waiting", message=event.message)
             case Warning_():
                 self._write("warning", stream=event.stream, message=event.message)
+            case PluginStarted() | PluginEnded() | LimitHit() | EgressDenied():
+                self._write_of_plugin(event)
             case StreamFinished():
                 self._write(
                     "stream_finished", stream=event.stream, status=event.result["status"], rows=event.result["rows"]
                 )
             case RunFinished():
                 self._write("run_finished", status=event.report["status"], exit_code=event.report["exit_code"])
+
+    def _write_of_plugin(self, event: PluginStarted | PluginEnded | LimitHit | EgressDenied) -> None:
+        facts = asdict(event)
+        facts |= facts.pop("facts", {})
+        self._write(_PLUGIN_EVENTS[type(event)], **facts)
 
     def _write(self, name: str, **facts: Any) -> None:
         self.talk.write_json({"level": "warning" if name == "warning" else "info", "event": name, **facts})

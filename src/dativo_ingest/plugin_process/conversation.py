@@ -2,10 +2,9 @@
 
 Whatever the process does wrong ends it, and becomes an error that names the plugin and repeats its last lines:
 
-* ``PLUGIN_CRASHED``: it ended, or was killed by a signal, while something was asked of it;
 * ``PLUGIN_TIMEOUT``: an answer did not come in time;
 * ``PLUGIN_PROTOCOL_ERROR``: it said what the protocol does not allow;
-* ``RESOURCE_OUTPUT``: it printed and logged too much.
+* `dativo_ingest.sandbox.endings` has the others: it crashed, met a limit, or did what no plugin may.
 
 An error that the plugin raises crosses as it is, and leaves the process alive.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -26,25 +24,27 @@ import pyarrow as pa
 
 import dativo_plugin_sdk
 from dativo_ingest.plugin_process.wire import GoneError, LeftError, OverdueError, Wire
+from dativo_ingest.sandbox import endings
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.launch import PLUGIN_TIMEOUT, RESOURCE_OUTPUT, Exit, Session
+from dativo_ingest.sandbox.exits import Exit
+from dativo_ingest.sandbox.launch import Session
 from dativo_ingest.sandbox.output import printable
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.secrets.redaction import redact, redact_document
 from dativo_plugin_sdk.errors import (
     DativoError,
+    MemoryLimitError,
     PluginError,
     PluginExecutionError,
-    PluginLoadError,
     PluginVersionError,
 )
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Limits, Received
-from dativo_plugin_sdk.protocol.breach import PROTOCOL_ERROR, breach
+from dativo_plugin_sdk.protocol.breach import breach
 from dativo_plugin_sdk.protocol.error_messages import error_from_json, error_to_json
 from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, count, flag, items, json_object, maybe, text
 from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
 
-PLUGIN_CRASHED: Final = "PLUGIN_CRASHED"
+PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
 
 Patience: TypeAlias = Literal["none", "a while", "to the end"]
 """How long an answer is waited for once somebody wants to stop: not at all, a few seconds, for as long as it takes."""
@@ -64,14 +64,8 @@ _RESULT = Shape("a result", {"id": count, "ok": flag}, {"value": any_json, "erro
 _EVENT = Shape("an event", {"id": count, "event": text}, {})
 _ASIDE_BYTES = 64  # what a message for the side counts, beyond its text
 _NAME_CHARACTERS = 100
-_SILENT = frozenset({PLUGIN_CRASHED, PLUGIN_TIMEOUT, PROTOCOL_ERROR, RESOURCE_OUTPUT})
 _GONE_S = 5.0  # for a process whose socket is closed to have ended
 _LOG_LOGGER = logging.getLogger("dativo_ingest.plugin")
-
-
-def is_silence(error: BaseException) -> bool:
-    """Say whether an error means that the plugin gave no answer, so that nobody knows what it did."""
-    return isinstance(error, PluginExecutionError) and error.error_code in _SILENT
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,7 @@ class Conversation:
         self._last_id = 0
         self._is_busy = False
         self._is_over = False
-        self._error: PluginError | None = None
+        self._error: DativoError | None = None
 
     @property
     def bytes_in(self) -> int:
@@ -269,7 +263,7 @@ class Conversation:
         if batch is not None:
             self.send(batch, method)
 
-    def refuse(self, error: PluginError) -> NoReturn:
+    def refuse(self, error: DativoError) -> NoReturn:
         """End the process for something that it said, and raise the error for it."""
         self._fail(error)
 
@@ -402,6 +396,7 @@ class Conversation:
         error.hint = None if error.hint is None else redact(error.hint)
         error.details = {"plugin": self._spec.plugin, **redact_document(error.details)}
         error.args = (error.message,)
+        endings.of_raised(self._spec, error)
         if told:
             error.add_note(f"in the plugin's process:\n{redact(told)}")
         return error
@@ -468,15 +463,16 @@ class Conversation:
             self._fail(self._ended_error(what, self.session.exit(_GONE_S)))
         except OverdueError:
             self._fail(self._overdue_error(within, what))
-        except PluginError as error:
+        except (PluginError, MemoryLimitError) as error:
             self._fail(error)
         except BaseException:
             self.kill()
             raise
 
-    def _fail(self, error: PluginError) -> NoReturn:
+    def _fail(self, error: DativoError) -> NoReturn:
         """End the process, and raise the error that says why, with the last that it said."""
-        ended_by_us = self.session.failure or (error if self.session.exit() is None else None)
+        is_ours = isinstance(error, MemoryLimitError) or self.session.exit() is None
+        ended_by_us = self.session.failure or (error if is_ours else None)
         self.killed = self.killed or (ended_by_us.error_code if ended_by_us is not None else None)
         self.session.kill(error)
         self.close()
@@ -489,32 +485,21 @@ class Conversation:
         self._error = first
         raise first
 
-    def _ended_error(self, what: str, found: Exit | None) -> PluginError:
+    def _ended_error(self, what: str, found: Exit | None) -> DativoError:
         failure = self.session.failure
         if failure is not None:
             return failure
-        plugin = self._spec.plugin
         if found is None:
             return breach(f"it closed a connection during {what} and did not end")
         if self.hello is None:
             return self._not_started(found)
-        lines = self.session.output.last_lines
-        return PluginExecutionError(
-            f"the process of the plugin {plugin} {_how(found)} during {what}",
-            error_code=PLUGIN_CRASHED,
-            details={"exit_code": found.exit_code, "signal": found.signal},
-            hint="the lines above are the last that it printed and logged: details.log" if lines else None,
-        )
+        session = self.session
+        lines = session.output.last_lines
+        return endings.of_process(self._spec, found, session.usage(), during=what, lines=lines)
 
-    def _not_started(self, found: Exit) -> PluginError:
+    def _not_started(self, found: Exit) -> DativoError:
         self.session.close()  # for the last that it printed
-        lines = self.session.output.last_lines
-        said = f": {lines[-1]}" if lines else ""
-        return PluginLoadError(
-            f"the process of the plugin {self._spec.plugin} {_how(found)} before it connected{said}",
-            details={"exit_code": found.exit_code, "signal": found.signal, "command": list(self._spec.command)},
-            hint="a plugin with a Python of its own needs dativo-plugin-sdk installed there",
-        )
+        return endings.of_start(self._spec, found, self.session.usage(), lines=self.session.output.last_lines)
 
     def _raise_not_connected(self) -> NoReturn:
         failure = self.session.failure
@@ -568,12 +553,3 @@ class Conversation:
 def _limits() -> dict[str, int]:
     limits = Limits()
     return {"batch_bytes": limits.body_bytes, "body_bytes": limits.body_bytes, "rows": limits.rows}
-
-
-def _how(found: Exit) -> str:
-    if found.signal is not None:
-        try:
-            return f"was killed by {signal.Signals(found.signal).name}"
-        except ValueError:
-            return f"was killed by signal {found.signal}"
-    return f"ended with exit code {found.exit_code}" if found.exit_code is not None else "was killed"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.controls import State, states_of
+from dativo_ingest.sandbox.endings import limit_of
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.levels import Isolation
 from dativo_plugin_sdk.errors import get_error_code
@@ -32,6 +33,8 @@ class ProcessUsage:
         exit_code: What it ended with; None where a signal ended it, or it is not known.
         signal: The signal that ended it.
         killed: Why the engine ended it; None where it ended by itself, or when asked to.
+        throttled_s: How long it had to wait for its part of the processors.
+        refused_processes: How often it was refused another process or thread.
     """
 
     cpu_s: float
@@ -43,6 +46,68 @@ class ProcessUsage:
     exit_code: int | None = None
     signal: str | None = None
     killed: str | None = None
+    throttled_s: float = 0.0
+    refused_processes: int = 0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process starts, held as far as its ``isolation`` says."""
+
+    isolation: Isolation
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process is gone, with all that it started."""
+
+    usage: ProcessUsage
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A plugin met a limit, or did what it may not.
+
+    Attributes:
+        limit: As a manifest names it (``memory``), or ``system_calls``.
+        error_code: The code of the error that came of it; None where the plugin went on.
+        details: What the error says of it.
+    """
+
+    limit: str
+    error_code: str | None
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A plugin talked to a host.
+
+    Attributes:
+        host: The host with its port.
+        facts: How often, at which addresses, and how many bytes went and came.
+    """
+
+    host: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Denied:
+    """A plugin wanted to talk to a host and was not let.
+
+    Attributes:
+        host: The host, with its port where it is known.
+        times: How often.
+        facts: Why not, and what would allow it.
+    """
+
+    host: str
+    times: int
+    facts: Mapping[str, Any]
+
+
+Note: TypeAlias = Started | Ended | Limited | Reached | Denied
 
 
 @dataclass
@@ -75,6 +140,8 @@ class PluginRecord:
     processes: list[ProcessUsage] = field(default_factory=list)
     starts: int = 0
     error_code: str | None = None
+    tell: Callable[[Note], None] = field(default=lambda _: None, repr=False, compare=False)
+    """Told what happens, by whichever thread it happens in."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -89,6 +156,7 @@ class PluginRecord:
         """Note that a process starts."""
         with self._lock:
             self.starts += 1
+        self.tell(Started(self.isolation))
 
     def named(self, version: str) -> None:
         """Note the version that it says it has, now that it is imported."""
@@ -104,11 +172,29 @@ class PluginRecord:
         """Note that a process is gone, with all that it started."""
         with self._lock:
             self.processes.append(usage)
+        if usage.refused_processes and usage.killed is None and self.error_code is None:
+            self.tell(Limited("pids", None, {"pids": self.grant.pids, "times": usage.refused_processes}))
+        self.tell(Ended(usage))
 
     def failed(self, error: BaseException) -> None:
         """Note an error of the plugin's, or of its process; the first one counts."""
         with self._lock:
             self.error_code = self.error_code or get_error_code(error)
+        limit = limit_of(error)
+        if limit is not None:
+            self.tell(Limited(limit, get_error_code(error), getattr(error, "details", {})))
+
+    def reached(self, network: Mapping[str, Any]) -> None:
+        """Note what a process did in the network.
+
+        Args:
+            network: ``hosts``, each with how much went there and came from there, and what was ``denied``.
+        """
+        for each in network["hosts"]:
+            self.tell(Reached(each["host"], {key: value for key, value in each.items() if key != "host"}))
+        for each in network["denied"]:
+            facts = {key: value for key, value in each.items() if key not in {"host", "times"}}
+            self.tell(Denied(each["host"], each["times"], facts))
 
     @property
     def outcome(self) -> Outcome:
@@ -128,6 +214,8 @@ class PluginRecord:
                 "bytes_out": sum(each.bytes_out for each in self.processes),
                 "processes": sum(each.processes for each in self.processes),
                 "starts": self.starts,
+                "throttled_s": round(sum(each.throttled_s for each in self.processes), 6),
+                "refused_processes": sum(each.refused_processes for each in self.processes),
             }
 
     def held(self) -> dict[str, Any]:

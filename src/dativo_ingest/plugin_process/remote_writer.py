@@ -12,6 +12,7 @@ import pyarrow as pa
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.processes import Processes, Seat
 from dativo_ingest.plugin_process.starting import Starter
+from dativo_ingest.sandbox.endings import UNANSWERED
 from dativo_plugin_sdk.asset import AssetDefinition
 from dativo_plugin_sdk.config import TargetConfig
 from dativo_plugin_sdk.errors import CommitStateUnknownError, DativoError, FencedError, PluginExecutionError
@@ -174,7 +175,7 @@ class RemoteTable(TableWriter):
         try:
             asked = {"request": messages.commit_request_to_json(request)}
             receipt = self._ask("commit", partial(_receipt_of, request), asked, patience="to the end")
-        except PluginExecutionError as error:  # it ended, hung, broke the protocol, or raised what nobody foresaw
+        except UNANSWERED as error:  # it ended, hung, broke the protocol, or raised what nobody foresaw
             receipt = self._look_for(request, error)
         self._seat.rest()
         return receipt
@@ -188,7 +189,7 @@ class RemoteTable(TableWriter):
         self._seat.leave()
         self._made = None
 
-    def _look_for(self, request: CommitRequest, error: PluginExecutionError) -> Receipt:
+    def _look_for(self, request: CommitRequest, error: DativoError) -> Receipt:
         """Find out whether a commit without an answer landed."""
         other = RemoteTable(self._name, self._spec, self._processes)
         try:
@@ -318,7 +319,7 @@ class RemoteFiles:
         try:
             asked = {"metadata": metadata}
             return self._ask("commit_files", writer_messages.snapshot_id_from_json, asked, patience="to the end")
-        except PluginExecutionError as error:
+        except UNANSWERED as error:
             if not (self._plugin.is_atomic and self._process.is_over):
                 raise
             raise _unknown(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import End, PluginRecord, ProcessUsage
 from dativo_ingest.plugin_process.version_checks import check_config_version, check_forms, check_said
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.exits import signal_name
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.run_spec import CANCEL_S, STOP_S, Code, RunSpec
 from dativo_ingest.sandbox.unconfined import Unconfined
@@ -126,6 +126,8 @@ class Starter:
                     exit_code=found.exit_code if found is not None else None,
                     signal=None if number is None else signal_name(number),
                     killed=process.killed,
+                    throttled_s=usage.throttled_s,
+                    refused_processes=usage.refused_processes,
                 )
             )
 
@@ -199,11 +201,3 @@ class Starter:
         if self.plugin.file is not None and self.plugin.class_name is not None:
             return {"file": str(self.plugin.file), "class": self.plugin.class_name}
         return None if self.plugin.entry_point is None else {"entry_point": self.plugin.entry_point}
-
-
-def signal_name(number: int) -> str:
-    """Give a signal's name, or its number where it has none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dativo_ingest.job.load import LoadedJob
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.holding import what_holds
-from dativo_ingest.plugin_process.records import End, PluginRecord
+from dativo_ingest.plugin_process.records import Denied, End, Limited, Note, PluginRecord, Reached
 from dativo_ingest.sandbox.asked import EndConfig
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.confinement import Confinement
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dativo_ingest.run.hosting import Hosting
 
 _LOGGER = logging.getLogger("dativo.plugins")
+_BEFORE = frozenset({"granted", "refused"})
+_OF_LIMITS = ("bytes", "peak_bytes", "pids", "times", "seconds", "syscall")
+"""What a line says of a limit: numbers and names of ours, nothing that the plugin has said."""
 
 
 @contextmanager
@@ -69,6 +72,13 @@ def admitted(
         extra={"grant": grant.document(), "isolation": record.isolation, "controls": dict(record.controls)},
     )
     audit.write("granted", granted)
+    counters = hosting.counters(loaded.job.tenant)
+
+    def told(note: Note) -> None:
+        audit.note(note)
+        counters.take(record, note)
+
+    record.tell = told
     hosting.records.append(record)
     try:
         yield record, confinement
@@ -119,6 +129,17 @@ class _Audit:
         try:
             self.log.write(event, {**self.facts, **facts})
         except DativoError as error:
-            if self.must and event != "ended":  # what has run cannot be kept from running, nor its rows be taken back
+            if self.must and event in _BEFORE:  # what has run cannot be kept from it, nor its rows be taken back
                 raise
             _LOGGER.warning("%s", error)
+
+    def note(self, note: Note) -> None:
+        """Write the line of a limit that was met, or of a host that was reached or denied; the others have none."""
+        match note:
+            case Limited(limit, code, details):
+                facts = {key: details[key] for key in _OF_LIMITS if key in details}
+                self.write("limit", {"limit": limit, "error_code": code, **facts})
+            case Reached(host, facts):
+                self.write("egress", {"host": host, "denied": 0, **facts})
+            case Denied(host, times, facts):
+                self.write("egress", {"host": host, "denied": times, **facts})

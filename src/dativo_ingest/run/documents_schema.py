@@ -255,6 +255,8 @@ _USAGE: dict[str, Any] = {
     "processes": {**_COUNT, "description": "How many there were, with those that it started."},
     "bytes_in": {**_COUNT, "description": "What it was sent."},
     "bytes_out": {**_COUNT, "description": "What it has sent."},
+    "throttled_s": {**_SECONDS, "description": "How long it waited because it had used its part of the processors."},
+    "refused_processes": {**_COUNT, "description": "How often it was refused another process or thread."},
 }
 
 _PLUGIN = _object(

@@ -63,7 +63,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.seen = SeenStates(state_file(self.loaded.folder))
-        self.hosting = Hosting(self.run_id, while_waiting=self.raise_if_stopped)
+        self.hosting = Hosting(self.run_id, while_waiting=self.raise_if_stopped, emit=self.emit)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -111,7 +111,7 @@ def run_job(loaded: LoadedJob, options: RunOptions, listener: Listener, stop: th
     Args:
         loaded: The job.
         options: What the command line asks of this run.
-        listener: Told what happens, in this thread.
+        listener: Told what happens, in this thread; of plugins by whichever thread ends them.
         stop: Set it, from a signal handler or another thread, to end the run before its next commit.
     """
     run = _Run(loaded, options, listener, stop)

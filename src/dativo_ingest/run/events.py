@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -63,6 +63,61 @@ class TableCared:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A number as Prometheus has it, since the run began: a counter where its name ends with ``_total``."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class PluginStarted:
+    """A process of the plugin at one ``end`` starts; each event of plugins has the metrics that it has changed."""
+
+    end: str
+    plugin: str
+    isolation: str
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class PluginEnded:
+    """A process of a plugin is gone, with all that it started; ``usage`` is its entry in the report's ``processes``."""
+
+    end: str
+    plugin: str
+    usage: dict[str, Any]
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class LimitHit:
+    """A plugin met a limit: ``memory``, ``pids``, ``wall``, ``tmp``, ``log`` or ``system_calls``.
+
+    ``error_code`` is that of the error which came of it, None where the plugin went on.
+    """
+
+    end: str
+    plugin: str
+    limit: str
+    error_code: str | None
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class EgressDenied:
+    """A plugin wanted to reach a ``host`` and was not let, ``times`` times; ``facts`` say why, and what allows it."""
+
+    end: str
+    plugin: str
+    host: str
+    times: int
+    facts: dict[str, Any]
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
 class StreamFinished:
     """A stream ended; ``result`` is its part of the report."""
 
@@ -78,6 +133,17 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    RunStarted | Waiting | StreamStarted | Progress | Warning_ | TableCared | StreamFinished | RunFinished
+    RunStarted
+    | Waiting
+    | StreamStarted
+    | Progress
+    | Warning_
+    | TableCared
+    | PluginStarted
+    | PluginEnded
+    | LimitHit
+    | EgressDenied
+    | StreamFinished
+    | RunFinished
 )
 Listener: TypeAlias = Callable[[Event], None]

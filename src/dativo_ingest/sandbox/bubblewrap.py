@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dativo_ingest.sandbox.cgroups import Place, find_place, limits_plan
 from dativo_ingest.sandbox.confinement import Prepared
 from dativo_ingest.sandbox.controls import Finding
 from dativo_ingest.sandbox.environment import environment_of
@@ -66,21 +68,22 @@ class Process:
         environment = environment_of(spec.grant, home=HOME, temporary=Path(TEMPORARY), folder=_IO, token=token)
         environment |= {"PATH": _PATH, "PYTHONDONTWRITEBYTECODE": "1"}
         view = root_view(spec, environment)
+        place = find_place()
         peer = USER if os.geteuid() == 0 else os.geteuid()
         options = _Options.of(spec.grant, view, folder)
         held = {
             "program": str(bubblewrap()),
             "user": USER if os.geteuid() == 0 else None,
             "limits": _limits(spec.grant),
-            "processors": None,
+            "processors": None if "cpu" in place.controllers else math.ceil(spec.grant.cpu),
             "unshare_network": bool(spec.grant.network),
             "addresses": _addresses(spec.grant),
             "sources": options.sources,
             "options": options.options,
             "filter": base64.b64encode(program()).decode(),
-            "command": _inside(spec, view),
+            "command": _inside(spec, view, place),
         }
-        return Prepared(WARDEN, {"held": held}, environment, peer)
+        return Prepared(WARDEN, {"held": held, **limits_plan(spec.grant, place)}, environment, peer)
 
 
 def _limits(grant: Grant) -> dict[str, int]:
@@ -89,6 +92,9 @@ def _limits(grant: Grant) -> dict[str, int]:
     return {"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0, "RLIMIT_NOFILE": _MOST_FILES, **files}
 
 
+<<<<<<< HEAD
+def _inside(spec: RunSpec, view: RootView, place: Place) -> tuple[str, ...]:
+=======
 def _addresses(grant: Grant) -> list[str]:
     """Give the addresses that are granted as such: the sandbox has them, so that whoever connects there is heard."""
     found = (read_host(each).address for each in grant.network)
@@ -96,6 +102,7 @@ def _addresses(grant: Grant) -> list[str]:
 
 
 def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
+>>>>>>> main
     grant = spec.grant
     plan = InsidePlan(
         uid=USER,
@@ -104,7 +111,11 @@ def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
         write=(*InsidePlan.write, *(str(each.path) for each in view.mounts if each.access == "write")),
         execute=view.executable,
         programs=grant.subprocess,
+<<<<<<< HEAD
+        processes=None if "pids" in place.controllers else grant.pids + 1,  # bubblewrap's own is one of them
+=======
         processes=grant.pids + (2 if grant.network else 1),  # with bubblewrap's own, and that of the forwards
+>>>>>>> main
         hosts=grant.network,
         files=view.granted,
     )

@@ -19,24 +19,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from dativo_ingest.sandbox import endings
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.exits import MOST_STATUS_BYTES, Exit, Usage, read_status
 from dativo_ingest.sandbox.output import Lines, Output
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.sandbox.warden import remove
-from dativo_plugin_sdk.errors import PluginError, PluginExecutionError, ResourceUnavailableError
+from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
 
+<<<<<<< HEAD
+=======
 if TYPE_CHECKING:
     from dativo_ingest.sandbox.egress.proxy import Proxy
     from dativo_ingest.sandbox.egress.record import Record
 
 RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
 PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
+>>>>>>> main
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
@@ -48,23 +52,6 @@ _KILLING_S = 7.0  # the warden takes 5 s at most
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
 
 End: TypeAlias = Literal["control", "data"]
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How the process ended; both are None where nobody could tell."""
-
-    exit_code: int | None
-    signal: int | None
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the process and all that it started have used, once they are gone."""
-
-    cpu_s: float = 0.0
-    peak_memory_bytes: int = 0
-    processes: int = 0
 
 
 class Session:
@@ -94,12 +81,14 @@ class Session:
         self.output = Output(spec.grant.log_bytes)
         self.started_s = time.monotonic()
         self._changed = threading.Condition()
-        self._failure: PluginError | None = None
+        self._failure: DativoError | None = None
         self._exit: Exit | None = None
         self._usage = Usage()
         self._peers: dict[End, socket.socket] = {}
         self._folder = _name_of_folder()
-        self._prepared = (confinement or Unconfined()).prepare(spec, self._folder, self.token)
+        confinement = confinement or Unconfined()
+        self._is_confined = confinement.isolation != "none"
+        self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
         self._is_confined = confinement is not None and confinement.isolation != "none"
@@ -122,12 +111,16 @@ class Session:
         self._watcher.start()
 
     @property
+<<<<<<< HEAD
+    def failure(self) -> DativoError | None:
+=======
     def egress(self) -> Record | None:
         """What it reached and was denied; None where nothing keeps it from the network, or it is granted no host."""
         return None if self._proxy is None else self._proxy.record
 
     @property
     def failure(self) -> PluginError | None:
+>>>>>>> main
         """Why the process was ended, where that was for something it did."""
         with self._changed:
             return self._failure
@@ -156,7 +149,7 @@ class Session:
                     return False
             while_waiting()
 
-    def kill(self, why: PluginError | None = None) -> None:
+    def kill(self, why: DativoError | None = None) -> None:
         """Have the process ended, with all that it started; this does not wait for it. May be called twice.
 
         Args:
@@ -279,7 +272,7 @@ class Session:
             if left_s <= 0 and until_s is not None:
                 return
             if left_s <= 0:
-                self.kill(self._overtime())
+                self.kill(endings.overtime(self.spec))
                 wall_s = math.inf
                 continue
             for key, _ in selector.select(left_s):
@@ -317,33 +310,25 @@ class Session:
         self.kill(self.flood())
         return False
 
-    def _overtime(self) -> PluginExecutionError:
-        return PluginExecutionError(
-            f"the plugin {self.spec.plugin} ran for {self.spec.grant.wall_s:g} s, as long as it may, and was ended",
-            error_code=PLUGIN_TIMEOUT,
-            details={"deadline": "wall", "seconds": self.spec.grant.wall_s},
-            hint=self.spec.way_out("resources.wall"),
-        )
-
     def flood(self) -> PluginExecutionError:
         """Make the error for a plugin that prints and logs too much."""
-        return PluginExecutionError(
-            f"the plugin {self.spec.plugin} printed and logged more than {self.spec.grant.log_bytes:,} bytes",
-            error_code=RESOURCE_OUTPUT,
-            hint=f"let it log less; {self.spec.way_out('resources.log')}",
-        )
+        return endings.flood(self.spec)
 
     def _read_report(self) -> bool:
         piece = os.read(self._report, _PIECE_BYTES)
-        self._status = (self._status + piece)[:_PIECE_BYTES]
+        self._status = (self._status + piece)[:MOST_STATUS_BYTES]
         if self._status.endswith(b"\n"):
             self._note_end()
         return bool(piece)
 
     def _note_end(self) -> None:
-        found, usage = _read_status(self._status)
+        status = read_status(self._status)
         with self._changed:
-            self._exit, self._usage = found, usage
+            self._exit, self._usage = status.exit, status.usage
+            if self._is_confined:
+                self._exit = status.exit.seen_through()
+            if status.unheld is not None and self._failure is None:
+                self._failure = endings.unheld(self.spec, status.unheld)
             self._changed.notify_all()
 
     def _tidy_up(self) -> None:
@@ -352,18 +337,6 @@ class Session:
         if self._proxy is not None:
             self._proxy.close()
         remove(str(self._folder))  # where the warden could not
-
-
-def _read_status(line: bytes) -> tuple[Exit, Usage]:
-    """Read what the warden reports; nothing is known where it did not come to that."""
-    try:
-        status = json.loads(line)
-        return (
-            Exit(status["exit_code"], status["signal"]),
-            Usage(float(status["cpu_s"]), int(status["peak_memory_bytes"]), int(status["processes"])),
-        )
-    except (ValueError, TypeError, KeyError):
-        return Exit(None, None), Usage()
 
 
 def _name_of_folder() -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from dativo_ingest.sandbox.cgroups import find_place, limit_findings
 from dativo_ingest.sandbox.controls import Control, Finding, unavailable
 from dativo_ingest.sandbox.inside import landlock
 from dativo_ingest.sandbox.seccomp import PROFILE, program
@@ -60,7 +61,7 @@ _BY_NAMESPACES: Final[dict[Control, str]] = {
 
 def process_findings() -> tuple[Finding, ...]:
     """Say what each control comes to; tried once for each program that makes sandboxes."""
-    return (*_namespaces(), _filter(), _landlock(), *_always())
+    return (*_namespaces(), _filter(), _landlock(), *limit_findings(find_place()), *_always())
 
 
 def bubblewrap() -> Path:

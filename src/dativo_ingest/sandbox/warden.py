@@ -7,6 +7,9 @@ pipe's end, which comes also when the engine is killed, ends the plugin too. Int
 no process is left. The last that it does is to remove FOLDER, which the engine makes once there is somebody to remove
 it.
 
+The plan may have a control group, which is made before the plugin starts and removed when nothing is left in it; or a
+limit of memory that is looked after from here, where no group does (`warden_cgroup`, `warden_memory`).
+
 It is the "child subreaper" of everything below it (``prctl(2)``): a process whose parent ends, however it went into a
 session of its own, becomes its child, is killed, and is waited for.
 """
@@ -22,17 +25,22 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if not __package__:  # run by its path: what it needs of ours lies beside it, after all that Python brings
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib takes long to import
     __package__ = "sandbox"
+
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.warden_cgroup import Group
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLING_S = 5.0  # what does not end by then is another user's by now, and not ours to kill
 _PAUSE_S = 0.002
 _NOT_STARTED = 127
+_NOT_HELD = 125
+_LOOK_EVERY_MS = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KIB = 1024
 _PIECE_BYTES = 2**16
@@ -46,6 +54,7 @@ class _Usage:
         self.peak_memory_bytes = 0
         self.processes = 0
         self.status: int | None = None
+        self.is_over_memory = False
 
     def reap(self, main: int) -> bool:
         """Take note of every process that has ended; say whether there are others."""
@@ -71,6 +80,7 @@ class _Usage:
             "cpu_s": round(self.cpu_s, 6),
             "peak_memory_bytes": self.peak_memory_bytes,
             "processes": self.processes,
+            "is_over_memory": self.is_over_memory,
         }
 
 
@@ -89,14 +99,45 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     plan, is_over = _plan(alive)
     if plan is not None and not is_over:
-        started = _start(plan, prctl)
-        usage = _Usage()
-        _wait(alive, woken, usage, started)
-        _kill_all(usage, started)
+        said = _keep(plan, prctl, alive, woken)
         with contextlib.suppress(OSError):  # nobody reads it any more
-            os.write(status, json.dumps(usage.document()).encode() + b"\n")
+            os.write(status, json.dumps(said).encode() + b"\n")
     remove(folder)
     return 0
+
+
+def _keep(plan: dict[str, Any], prctl: Callable[..., int], alive: int, woken: int) -> dict[str, Any]:
+    """Have the plugin live and end as the plan says; give the report of it."""
+    usage = _Usage()
+    group: Group | None = None
+    if "cgroup" in plan:
+        from .warden_cgroup import Group  # noqa: PLC0415  only where something is to be held
+
+        group = Group(plan["cgroup"])
+        try:
+            group.make()
+        except OSError as error:
+            return {**usage.document(), "unheld": f"no control group can be made: {error.filename}: {error.strerror}"}
+    started = _start(plan, prctl, group)
+    _wait(alive, woken, usage, started, _looks(plan, usage, group))
+    _kill_all(usage, started, group)
+    counted = None if group is None else group.counted()
+    if group is not None:
+        group.remove(_KILLING_S)
+    return {**usage.document(), "group": counted}
+
+
+def _looks(plan: dict[str, Any], usage: _Usage, group: Group | None) -> Callable[[], bool] | None:
+    """Give what says, ten times a second, whether the plugin is to end for its memory."""
+    if "watch" in plan:
+        from .warden_memory import is_above  # noqa: PLC0415  only where something is to be held
+
+        def is_over() -> bool:
+            usage.is_over_memory = is_above(plan["watch"]["memory_bytes"])
+            return usage.is_over_memory
+
+        return is_over
+    return None if group is None else group.is_out_of_memory
 
 
 def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
@@ -112,17 +153,19 @@ def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
     return plan, bool(after)
 
 
-def _start(plan: dict[str, Any], prctl: Callable[..., int]) -> int:
+def _start(plan: dict[str, Any], prctl: Callable[..., int], group: Group | None) -> int:
     warden = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(plan, prctl, warden)
+        _become(plan, prctl, warden, group)
     return pid
 
 
-def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int) -> NoReturn:
+def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int, group: Group | None) -> NoReturn:
     command = plan.get("command", ["the sandbox"])
     try:
+        if group is not None:
+            _join(group)
         os.setsid()
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != warden:
@@ -143,20 +186,29 @@ def _become(plan: dict[str, Any], prctl: Callable[..., int], warden: int) -> NoR
         os._exit(_NOT_STARTED)
 
 
-def _wait(alive: int, woken: int, usage: _Usage, started: int) -> None:
-    """Wait for the plugin's end, or until the engine has something to say, or has ended."""
+def _join(group: Group) -> None:
+    try:
+        group.join()
+    except OSError as error:
+        os.write(2, f"dativo-sandbox: the control group cannot be joined: {error.strerror}\n".encode())
+        os._exit(_NOT_HELD)
+
+
+def _wait(alive: int, woken: int, usage: _Usage, started: int, is_over: Callable[[], bool] | None) -> None:
+    """Wait for the plugin's end, or until it is to end, or the engine has something to say, or has ended."""
     poll = select.poll()
     poll.register(alive, select.POLLIN)
     poll.register(woken, select.POLLIN)
     while usage.status is None:
-        ready = {number for number, _ in poll.poll()}
-        if alive in ready:
+        ready = {number for number, _ in poll.poll(None if is_over is None else _LOOK_EVERY_MS)}
+        if alive in ready or (is_over is not None and is_over()):
             return
-        os.read(woken, _KIB)
-        usage.reap(started)
+        if woken in ready:
+            os.read(woken, _KIB)
+            usage.reap(started)
 
 
-def _kill_all(usage: _Usage, started: int) -> None:
+def _kill_all(usage: _Usage, started: int, group: Group | None) -> None:
     """Kill every process below this one, until there is none.
 
     Those whose parent is killed are this process's own children at once. So each round has all that are left, also of
@@ -166,6 +218,8 @@ def _kill_all(usage: _Usage, started: int) -> None:
     killed: set[int] = set()
     while usage.reap(started) and time.monotonic() < until_s:
         found: set[int] = set()
+        if group is not None:
+            group.kill()
         for pid in _children():  # each as it is found: it may be another one in a moment
             found.add(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):

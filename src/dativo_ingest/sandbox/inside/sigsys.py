@@ -64,6 +64,7 @@ def install(names: Mapping[int, str]) -> None:
     action = _Action(_handler, (ctypes.c_byte * _MASK_BYTES)(), _SA_SIGINFO, None)
     if libc.sigaction(int(signal.SIGSYS), ctypes.byref(action), None):
         raise OSError(ctypes.get_errno(), "sigaction")
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_handler))  # the kernel goes on calling it, whoever forgets this module
 
 
 def _handle(number: int, information: ctypes._Pointer[_Information], context: int) -> None:  # noqa: ARG001  the kernel's
@@ -75,4 +76,4 @@ def _handle(number: int, information: ctypes._Pointer[_Information], context: in
     os._exit(EXIT_CODE)
 
 
-_handler = _Handler(_handle)  # kept, as the kernel goes on calling it
+_handler = _Handler(_handle)

@@ -1,0 +1,89 @@
+"""What gets out of each kind of sandbox, attempt by attempt: what matrix.md says, and nothing else.
+
+The column ``none`` is the control: without a sandbox, most attempts are through. Every column is made by plugins that
+are started as the engine starts them (`scene`), one after the other; a cell that changes, either way, is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import bubblewrap
+import pytest
+
+HERE = Path(__file__).parent
+MATRIX = HERE / "matrix.md"
+OUT_OF_SIGHT = ("unshare", "--mount", "--net", "--uts", "--ipc", "--propagation", "private")
+USER = 12345
+COLUMNS = {
+    "none": {"backend": "none"},
+    "process, as root": {"backend": "process"},
+    "process, as a user": {"backend": "process", "user": USER},
+}
+THROUGH, HELD = "**through**", "·"
+AT_LEAST_THROUGH = 100
+LONGEST_S = 240
+
+
+def expected() -> dict[str, dict[str, str]]:
+    """Read the matrix: its columns, each with an attempt's cell."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in MATRIX.read_text().splitlines()
+        if line.startswith("|")
+    ]
+    header, _, *attempts = rows
+    return {title: {row[0]: row[number] for row in attempts} for number, title in enumerate(header) if number}
+
+
+def made(column: str) -> dict[str, tuple[bool, str]]:
+    """Make the attempts of a column; give whether each was through, and what stopped it."""
+    secret = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="dativo-escape-") as folder:
+        Path(folder).chmod(0o755)
+        order = {"user": None, **COLUMNS[column], "folder": folder, "secret": secret}
+        environment = {
+            "PATH": f"{bubblewrap.programs()}:{os.environ['PATH']}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DATIVO_ESCAPE_SECRET": secret,
+        }
+        command = [*OUT_OF_SIGHT, sys.executable, HERE / "scene.py", json.dumps(order)]
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=LONGEST_S, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-5000:]
+    found: dict[str, tuple[bool, str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_what_gets_through_is_what_the_matrix_says(column: str) -> None:
+    wanted = expected()[column]
+
+    found = made(column)
+
+    mistakes = {name: why for name, (_, why) in found.items() if why.startswith("MISTAKE")}
+    cells = {name: THROUGH if is_through else HELD for name, (is_through, _) in found.items()}
+    changed = {name: (cell, found[name][1]) for name, cell in cells.items() if wanted.get(name) != cell}
+    assert not mistakes
+    assert not changed
+    assert cells == wanted
+
+
+def test_most_attempts_are_through_without_a_sandbox() -> None:
+    assert list(expected()["none"].values()).count(THROUGH) >= AT_LEAST_THROUGH
+
+
+def test_nothing_is_through_in_a_sandbox() -> None:
+    through = {
+        (title, name)
+        for title, cells in expected().items()
+        for name, cell in cells.items()
+        if title != "none" and cell not in {HELD, ""} and not name.startswith("limits: memory")
+    }
+
+    assert not through
