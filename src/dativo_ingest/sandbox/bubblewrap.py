@@ -92,17 +92,13 @@ def _limits(grant: Grant) -> dict[str, int]:
     return {"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0, "RLIMIT_NOFILE": _MOST_FILES, **files}
 
 
-<<<<<<< HEAD
-def _inside(spec: RunSpec, view: RootView, place: Place) -> tuple[str, ...]:
-=======
 def _addresses(grant: Grant) -> list[str]:
     """Give the addresses that are granted as such: the sandbox has them, so that whoever connects there is heard."""
     found = (read_host(each).address for each in grant.network)
     return sorted({address.packed.hex() for address in found if address is not None and not address.is_loopback})
 
 
-def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
->>>>>>> main
+def _inside(spec: RunSpec, view: RootView, place: Place) -> tuple[str, ...]:
     grant = spec.grant
     plan = InsidePlan(
         uid=USER,
@@ -111,11 +107,8 @@ def _inside(spec: RunSpec, view: RootView) -> tuple[str, ...]:
         write=(*InsidePlan.write, *(str(each.path) for each in view.mounts if each.access == "write")),
         execute=view.executable,
         programs=grant.subprocess,
-<<<<<<< HEAD
-        processes=None if "pids" in place.controllers else grant.pids + 1,  # bubblewrap's own is one of them
-=======
-        processes=grant.pids + (2 if grant.network else 1),  # with bubblewrap's own, and that of the forwards
->>>>>>> main
+        # With bubblewrap's own, and that of the forwards.
+        processes=None if "pids" in place.controllers else grant.pids + (2 if grant.network else 1),
         hosts=grant.network,
         files=view.granted,
     )

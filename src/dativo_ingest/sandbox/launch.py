@@ -32,15 +32,10 @@ from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
 
-<<<<<<< HEAD
-=======
 if TYPE_CHECKING:
     from dativo_ingest.sandbox.egress.proxy import Proxy
     from dativo_ingest.sandbox.egress.record import Record
 
-RESOURCE_OUTPUT: Final = "RESOURCE_OUTPUT"
-PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
->>>>>>> main
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
@@ -91,7 +86,6 @@ class Session:
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
-        self._is_confined = confinement is not None and confinement.isolation != "none"
         self._proxy: Proxy | None = None
         self._status = b""
         try:
@@ -111,16 +105,12 @@ class Session:
         self._watcher.start()
 
     @property
-<<<<<<< HEAD
-    def failure(self) -> DativoError | None:
-=======
     def egress(self) -> Record | None:
         """What it reached and was denied; None where nothing keeps it from the network, or it is granted no host."""
         return None if self._proxy is None else self._proxy.record
 
     @property
-    def failure(self) -> PluginError | None:
->>>>>>> main
+    def failure(self) -> DativoError | None:
         """Why the process was ended, where that was for something it did."""
         with self._changed:
             return self._failure
