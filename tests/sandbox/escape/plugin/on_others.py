@@ -28,14 +28,18 @@ def _processes() -> list[Path]:
 
 
 def _containing(name: str, wanted: bytes) -> str:
+    """Give all that processes tell of themselves with something in it."""
+    found = []
     for path in _processes():
         try:
             content = (path / name).read_bytes()
         except OSError:
             continue
         if wanted in content:
-            return content.decode(errors="replace")
-    raise FileNotFoundError(f"none of {len(_processes())} processes")
+            found.append(content.decode(errors="replace"))
+    if not found:
+        raise FileNotFoundError(f"none of {len(_processes())} processes")
+    return " ".join(found)
 
 
 @attempt("environment: a secret of the engine's in the own environment")
