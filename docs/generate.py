@@ -14,12 +14,13 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import decision_tree
+from escape_table import escapes_by_kind, every_escape
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from support_table import support_tables
@@ -28,7 +29,7 @@ from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
 from dativo_ingest.job import delete_detection, model as job_model
-from dativo_ingest.run import documents_schema
+from dativo_ingest.run import documents_schema, plugin_events
 from dativo_ingest.sandbox.limits import LIMITS
 from dativo_plugin_sdk import errors
 
@@ -77,23 +78,10 @@ def generated() -> Iterator[tuple[Path, str]]:
             yield page, REGION.sub(lambda match: f"{match[1]}\n{region(match['name']).strip()}\n\n{match[3]}", text)
 
 
-def region(name: str) -> str:  # noqa: PLR0911  one per region
+def region(name: str) -> str:
     """Give the text of one region."""
-    match name:
-        case "decision_tree":
-            return f"```text\n{decision_tree.text()}\n```"
-        case "job":
-            return "\n".join(_model_section(each) for each in JOB_MODELS.values())
-        case "errors":
-            return _errors()
-        case "support":
-            return support_tables()
-        case "exit_codes":
-            return _exit_codes()
-        case "grant_defaults":
-            return _grant_defaults()
-        case "commands":
-            return "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items())
+    if name in REGIONS:
+        return REGIONS[name]()
     module, _, class_name = name.partition(":")
     return _keys(getattr(importlib.import_module(module), class_name))
 
@@ -224,6 +212,11 @@ def _error_row(error_class: type[errors.DativoError], depth: int) -> tuple[str, 
     )
 
 
+def _metrics() -> str:
+    rows = [(f"`{name}`", text) for name, text in plugin_events.METRICS.items()]
+    return _table(("Metric", "What it counts"), rows)
+
+
 def _exit_codes() -> str:
     def again(code: int) -> str:
         if code == exit_codes.OK:
@@ -280,6 +273,19 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _cell(text: str) -> str:
     return re.sub(r"\s*\n\s*", " ", re.sub(r"``([^`]*)``", r"`\1`", text))
 
+
+REGIONS: dict[str, Callable[[], str]] = {
+    "decision_tree": lambda: f"```text\n{decision_tree.text()}\n```",
+    "job": lambda: "\n".join(_model_section(each) for each in JOB_MODELS.values()),
+    "errors": _errors,
+    "support": support_tables,
+    "exit_codes": _exit_codes,
+    "grant_defaults": _grant_defaults,
+    "metrics": _metrics,
+    "escapes": escapes_by_kind,
+    "every_escape": every_escape,
+    "commands": lambda: "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items()),
+}
 
 if __name__ == "__main__":
     sys.exit(main())
