@@ -18,7 +18,7 @@ $(UV):
 
 $(SETUP): $(UV) pyproject.toml sdk/pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --group dev --editable sdk --editable '.[keyring,delta,s3,postgres,mysql]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --group dev --editable sdk --editable '.[keyring,delta,s3,postgres,mysql,container]'
 	$(UV) pip install --quiet --python $(BIN)/python --constraints constraints.txt --no-deps --target .venv/apart --group apart
 	@touch $@
 

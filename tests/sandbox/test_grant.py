@@ -379,3 +379,42 @@ def test_asking_for_more_is_never_granted_where_less_was_refused(asks: dict[str,
     more = decided({**asks, "network": sorted({*asks["network"], host})}, {}, terms)
 
     assert more is None or less is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "private"),
+    [
+        pytest.param(None, ["config:connection.host"], ("db.internal:5432",), id="the job's own, without a policy"),
+        pytest.param(None, ["db.internal:5432"], (), id="not the manifest's"),
+        pytest.param(None, ["10.0.0.7:5432"], (), id="nor an address of the manifest's"),
+        pytest.param("network: any", ["config:connection.host"], (), id="with a policy, the job's is not enough"),
+        pytest.param(
+            "{network: any, private: [10.0.0.0/8]}", ["config:connection.host"], ("10.0.0.0/8",), id="a range it says"
+        ),
+        pytest.param("{private: [10.0.0.0/8]}", [], (), id="a range for no host"),
+        pytest.param("network: ['10.0.0.7:*']", ["10.0.0.7:5432"], ("10.0.0.7:5432",), id="an address it allows"),
+        pytest.param("network: any", ["10.0.0.7:5432"], (), id="an address that it does not name"),
+    ],
+)
+def test_who_says_so_lets_a_host_have_a_private_address(
+    policy: str | None, asked: list[str], private: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\ndefaults: {policy if policy and policy[0] == '{' else f'{{{policy}}}'}\n")
+    terms = terms_of(load_policy(path), "acme") if policy else terms_of(None, "acme")
+
+    grant = decide(plugin(capabilities(network=asked)), terms, end(connection={"host": "db.internal:5432"}))
+
+    assert grant.private == private
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "169.254.1.1", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200"]
+)
+def test_a_job_cannot_name_the_machines_way_to_its_credentials(address: str) -> None:
+    asks = capabilities(network=["config:connection.host:80"])
+
+    grant = decide(plugin(asks), Terms(), end(connection={"host": address}))
+
+    assert grant.network
+    assert grant.private == ()

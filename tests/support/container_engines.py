@@ -45,8 +45,8 @@ _PODMAN = (
 _GVISOR = ("runsc",)
 _SOURCES = ("deploy/images", "sdk/src", "src/dativo_ingest")
 _END_S = 30.0
-# gVisor's other platform needs the machine's own virtualisation.
-_RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none "$@"\n'
+# gVisor's other platform needs the machine's own virtualisation; sockets of the host's are closed to it by default.
+_RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none --host-uds=open "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _loaded(engine: ContainerEngine, archive: Path) -> str:
 
 def _folder() -> Path:
     """Give the folder of this working tree's sockets: a socket's path has to be short."""
-    folder = Path("/tmp", f"dativo-engines-{hashlib.sha256(os.fsencode(_TOOLS)).hexdigest()[:12]}")  # noqa: S108  checked below
+    folder = Path("/tmp", f"dativo-engines-{hashlib.sha256(os.fsencode(_TOOLS)).hexdigest()[:12]}")
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise RuntimeError(f"{folder} is somebody else's")

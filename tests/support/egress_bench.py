@@ -148,7 +148,7 @@ def bench(
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(128)
-    proxy = Proxy(listener, granted, plugin="crm-reader", uid=os.geteuid(), resolve=resolve, head_s=head_s)
+    proxy = Proxy(listener, granted, plugin="crm-reader", uids={os.geteuid()}, resolve=resolve, head_s=head_s)
     try:
         yield Bench(proxy, path, asked)
     finally:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import pyarrow as pa
 
@@ -37,12 +37,16 @@ from dativo_plugin_sdk.errors import (
     PluginError,
     PluginExecutionError,
     PluginVersionError,
+    SandboxError,
 )
 from dativo_plugin_sdk.protocol.arrow_stream import ArrowReceiver, ArrowSender, Limits, Received
 from dativo_plugin_sdk.protocol.breach import breach
 from dativo_plugin_sdk.protocol.error_messages import error_from_json, error_to_json
 from dativo_plugin_sdk.protocol.json_values import Shape, any_json, choice, count, flag, items, json_object, maybe, text
 from dativo_plugin_sdk.versions import PROTOCOLS, negotiate
+
+if TYPE_CHECKING:
+    from dativo_ingest.sandbox.egress.record import Denial
 
 PLUGIN_TIMEOUT: Final = "PLUGIN_TIMEOUT"
 
@@ -114,6 +118,7 @@ class Conversation:
         self._receiver: ArrowReceiver | None = None
         self._sender: ArrowSender | None = None
         self._last_id = 0
+        self._mark = 0
         self._is_busy = False
         self._is_over = False
         self._error: DativoError | None = None
@@ -314,6 +319,7 @@ class Conversation:
             state = "has ended" if self._is_over else "is at work on something else"
             raise PluginExecutionError(f"the process of the plugin {self._spec.plugin} {state}, {method} is not asked")
         self._last_id += 1
+        self._mark = self.session.egress.mark if self.session.egress is not None else 0
         self._is_busy = True
         try:
             with self._watched("idle", method):
@@ -386,7 +392,7 @@ class Conversation:
             return message.get("value")
         with self._watched("idle", method):
             error, told = error_from_json(message.get("error"))
-        crossed = self._crossed(error, told)
+        crossed = self._explained(self._crossed(error, told))
         self._on_error(crossed)
         raise crossed
 
@@ -400,6 +406,33 @@ class Conversation:
         if told:
             error.add_note(f"in the plugin's process:\n{redact(told)}")
         return error
+
+    def denied(self, said: str) -> SandboxError | None:
+        """Make the error for the request that was answered last, if the plugin was denied a host during it.
+
+        Args:
+            said: What it said of its failure.
+        """
+        denials = self._denials()
+        if not denials:
+            return None
+        from dativo_ingest.sandbox.egress import denied  # noqa: PLC0415  most plugins reach for no other host
+
+        error = denied.denied_error(self._spec, denials, redact(said))
+        self._on_error(error)
+        return error
+
+    def _explained(self, error: DativoError) -> DativoError:
+        """Give the error that tells what an error came of, where the plugin was denied a host during the request."""
+        denials = self._denials()
+        if not denials:
+            return error
+        from dativo_ingest.sandbox.egress import denied  # noqa: PLC0415  most plugins reach for no other host
+
+        return denied.explained(self._spec, error, denials)
+
+    def _denials(self) -> tuple[Denial, ...]:
+        return self.session.egress.since(self._mark) if self.session.egress is not None else ()
 
     def _cancel(self, number: int, method: str) -> None:
         """Have the plugin leave off, and drop what it had under way; a plugin that does not is ended."""
@@ -495,11 +528,12 @@ class Conversation:
             return self._not_started(found)
         session = self.session
         lines = session.output.last_lines
-        return endings.of_process(self._spec, found, session.usage(), during=what, lines=lines)
+        return self._explained(endings.of_process(self._spec, found, session.usage(), during=what, lines=lines))
 
     def _not_started(self, found: Exit) -> DativoError:
         self.session.close()  # for the last that it printed
-        return endings.of_start(self._spec, found, self.session.usage(), lines=self.session.output.last_lines)
+        lines = self.session.output.last_lines
+        return self._explained(endings.of_start(self._spec, found, self.session.usage(), lines=lines))
 
     def _raise_not_connected(self) -> NoReturn:
         failure = self.session.failure

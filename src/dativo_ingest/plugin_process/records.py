@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.controls import State, states_of
+from dativo_ingest.sandbox.egress.record import EGRESS_DENIED, summed
 from dativo_ingest.sandbox.endings import limit_of
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.levels import Isolation
@@ -142,6 +143,7 @@ class PluginRecord:
     error_code: str | None = None
     tell: Callable[[Note], None] = field(default=lambda _: None, repr=False, compare=False)
     """Told what happens, by whichever thread it happens in."""
+    _networks: list[Mapping[str, Any]] = field(default_factory=list, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -190,6 +192,8 @@ class PluginRecord:
         Args:
             network: ``hosts``, each with how much went there and came from there, and what was ``denied``.
         """
+        with self._lock:
+            self._networks.append(network)
         for each in network["hosts"]:
             self.tell(Reached(each["host"], {key: value for key, value in each.items() if key != "host"}))
         for each in network["denied"]:
@@ -218,6 +222,19 @@ class PluginRecord:
                 "refused_processes": sum(each.refused_processes for each in self.processes),
             }
 
+    def egress(self) -> dict[str, Any]:
+        """Sum up what all its processes reached and were denied."""
+        with self._lock:
+            return summed(self._networks)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say what it was denied, if it did not fail for that."""
+        if self.error_code == EGRESS_DENIED:
+            return []
+        denied = self.egress()["denied"]
+        return [f"the plugin {self.name} was denied {each['host']}: {each['why']}" for each in denied]
+
     def held(self) -> dict[str, Any]:
         """Say which plugin it is and how it was kept from the machine, as checks and discoveries have it."""
         return {
@@ -241,5 +258,6 @@ class PluginRecord:
             "outcome": self.outcome,
             "error_code": self.error_code,
             "usage": self.usage(),
+            "egress": self.egress(),
             "processes": [asdict(each) for each in self.processes],
         }

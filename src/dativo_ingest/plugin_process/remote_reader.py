@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from dativo_ingest.plugin_process.check_steps import run_step
 from dativo_ingest.plugin_process.conversation import Conversation, Within
 from dativo_ingest.plugin_process.processes import Processes, Seat
 from dativo_ingest.plugin_process.starting import Starter
@@ -17,7 +18,7 @@ from dativo_plugin_sdk.errors import PluginError
 from dativo_plugin_sdk.migrations import check_state_version
 from dativo_plugin_sdk.protocol import messages
 from dativo_plugin_sdk.protocol.json_values import Shape, texts
-from dativo_plugin_sdk.results import Check, ConnectionTestResult, DiscoveryResult
+from dativo_plugin_sdk.results import Check, DiscoveryResult
 from dativo_plugin_sdk.streams import Message, Partition, State, StreamReader, StreamSpec
 
 Value = TypeVar("Value")
@@ -53,7 +54,7 @@ class RemoteReader(StreamReader):
         process = self._processes.spare()
         asked = {"streams": [messages.stream_to_json(stream) for stream in streams]}
         steps = _read(process, process.ask("check", asked, within="check"), lambda value: _STEPS.of(value)["steps"])
-        return [Check(step, partial(_check_step, process, number)) for number, step in enumerate(steps)]
+        return [Check(step, partial(run_step, process, number)) for number, step in enumerate(steps)]
 
     def discover(self, pattern: str | None = None) -> DiscoveryResult:
         """Ask the plugin."""
@@ -172,11 +173,6 @@ class RemoteReader(StreamReader):
         process = self._processes.spare() if stream is None else self._seat(stream).process
         about = {} if stream is None else {"stream": messages.stream_to_json(stream)}
         return _read(process, process.ask(method, {**about, **params}, within=within), as_value)
-
-
-def _check_step(process: Conversation, number: int) -> ConnectionTestResult:
-    answer = process.ask("check_step", {"step": number}, within="check")
-    return _read(process, answer, messages.connection_test_from_json)
 
 
 def _read(process: Conversation, answer: Any, as_value: Callable[[Any], Value]) -> Value:

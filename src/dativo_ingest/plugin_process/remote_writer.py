@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from dativo_ingest.plugin_process.check_steps import run_step
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.plugin_process.processes import Processes, Seat
 from dativo_ingest.plugin_process.starting import Starter
@@ -84,7 +85,7 @@ class RemoteWriter(StreamWriter):
         asked = {"tables": [messages.table_to_json(table) for table in tables]}
         answer = process.ask("check", asked, within="check")
         steps = _understood(process, writer_messages.steps_from_json, answer)
-        return [Check(step, partial(_check_step, process, number)) for number, step in enumerate(steps)]
+        return [Check(step, partial(run_step, process, number)) for number, step in enumerate(steps)]
 
     def table(self, spec: TableSpec) -> TableWriter:
         """Give the writer of one table; its process starts with the first thing it is asked."""
@@ -337,11 +338,6 @@ class RemoteFiles:
     ) -> _Read:
         asked = {"instance": self._number, **(params or {})}
         return _understood(self._process, read, self._process.ask(method, asked, **more))
-
-
-def _check_step(process: Conversation, number: int) -> ConnectionTestResult:
-    answer = process.ask("check_step", {"step": number}, within="check")
-    return _understood(process, messages.connection_test_from_json, answer)
 
 
 def _understood(process: Conversation, read: Callable[[Any], _Read], answer: Any) -> _Read:

@@ -113,6 +113,8 @@ class Starter:
         started_s = time.monotonic()
 
         def note_end(process: Conversation) -> None:
+            if process.session.egress is not None:
+                self.hosted.record.reached(process.session.egress.document())
             found, usage = process.session.exit(), process.session.usage()
             number = found.signal if found is not None else None
             self.hosted.record.ended(

@@ -225,6 +225,7 @@ _STREAM = _object(
 )
 
 _TEXTS = _list(_TEXT)
+_TEXTS_OR_NULL = {"type": ["array", "null"], "items": _TEXT}
 _SECONDS = {"type": "number", "minimum": 0}
 
 GRANT: dict[str, Any] = _object(
@@ -233,6 +234,8 @@ GRANT: dict[str, Any] = _object(
         "private": {**_TEXTS, "description": "Ranges of private addresses, and hosts that may have any."},
         "read": {**_TEXTS, "description": "Files and folders that it may read."},
         "write": {**_TEXTS, "description": "Files and folders that it may write."},
+        "read_within": {**_TEXTS_OR_NULL, "description": "What links in them may lead to at most; null is anything."},
+        "write_within": _TEXTS_OR_NULL,
         "secrets": {**_TEXTS, "description": "Keys of the job's credentials that it was given."},
         "subprocess": {"type": "boolean", "description": "Whether it may start other programs."},
         "memory_bytes": _COUNT,
@@ -259,6 +262,42 @@ _USAGE: dict[str, Any] = {
     "refused_processes": {**_COUNT, "description": "How often it was refused another process or thread."},
 }
 
+_EGRESS = {
+    **_object(
+        {
+            "hosts": {
+                **_list(
+                    _object(
+                        {
+                            "host": _TEXT,
+                            "addresses": _TEXTS,
+                            "connections": _COUNT,
+                            "upload": {**_COUNT, "description": "Bytes that went there."},
+                            "download": {**_COUNT, "description": "Bytes that came from there."},
+                        }
+                    )
+                ),
+                "description": "The hosts that it talked to.",
+            },
+            "denied": {
+                **_list(
+                    _object(
+                        {
+                            "host": _TEXT,
+                            "kind": {"enum": ["host", "address", "quota"]},
+                            "why": _TEXT,
+                            "key": {**_TEXT, "description": "What would have to be changed."},
+                            "times": _COUNT,
+                        }
+                    )
+                ),
+                "description": "The hosts that it was denied.",
+            },
+        }
+    ),
+    "description": "What it did in the network, where it was kept from it but for the hosts that it was granted.",
+}
+
 _PLUGIN = _object(
     {
         **_HELD,
@@ -270,6 +309,7 @@ _PLUGIN = _object(
         "outcome": {"enum": ["ok", "failed", "killed"]},
         "error_code": _TEXT_OR_NULL,
         "usage": _object({**_USAGE, "starts": {**_COUNT, "description": "How often it was started."}}),
+        "egress": _EGRESS,
         "processes": {
             **_list(
                 _object(

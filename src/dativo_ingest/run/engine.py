@@ -96,7 +96,7 @@ class _Run:
             plugins=[record.document() for record in self.hosting.records],
             streams=self.streams,
             errors=self.errors,
-            warnings=self.warnings,
+            warnings=[*self.warnings, *self.hosting.warnings],
             codes=self.codes,
             cancelled=self.cancelled,
         )

@@ -52,6 +52,11 @@ class Hosting:
         """How far the plugins were kept from the machine: the weakest of them; ``built_in`` without any."""
         return weakest(record.isolation for record in self.records) or "built_in"
 
+    @property
+    def warnings(self) -> list[str]:
+        """Say what plugins were denied and lived with."""
+        return [text for record in self.records for text in record.warnings]
+
     def held(self) -> list[dict[str, Any]]:
         """Say of each plugin how it was kept from the machine."""
         return [record.held() for record in self.records]

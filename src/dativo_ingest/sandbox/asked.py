@@ -55,10 +55,17 @@ class EndConfig:
 
 @dataclass(frozen=True)
 class AskedHost:
-    """A host that is asked for, and where."""
+    """A host that is asked for, and where.
+
+    Attributes:
+        host: The host.
+        where: Where it is asked for.
+        is_the_jobs: Whether the job's own configuration names it, and not the plugin.
+    """
 
     host: Host
     where: str
+    is_the_jobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,10 @@ def asked_hosts(manifest: Manifest, config: EndConfig) -> Iterator[AskedHost]:
         if isinstance(asked, Host):
             yield AskedHost(asked, where)
         else:
-            yield from (AskedHost(host, f"{where} {written}") for host in _configured(asked, written, where, config))
+            yield from (
+                AskedHost(host, f"{where} {written}", is_the_jobs=True)
+                for host in _configured(asked, written, where, config)
+            )
 
 
 def _configured(asked: FromConfig, written: str, where: str, config: EndConfig) -> Iterator[Host]:

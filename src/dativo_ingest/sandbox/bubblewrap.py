@@ -160,9 +160,11 @@ class _Options:
             if path in view.links:
                 self.options += ["--symlink", view.links[path], str(path)]
             if path in view.hidden and path.is_dir():
-                self.options += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
+                self.options += ["--size", "4096", "--tmpfs", str(path)]
             elif path in view.hidden:
                 self._bind("--ro-bind", Path("/dev/null"), path)
+        for path in view.hidden:
+            self.options += ["--remount-ro", str(path)] if path.is_dir() else []
 
     def _bind(self, how: str, source: Path, place: Path, *, is_mapped: bool = False) -> None:
         self.options += [how, len(self.sources), str(place)]

@@ -125,7 +125,10 @@ def _process(_: Wanted) -> Confinement:
 
 
 def _container(wanted: Wanted) -> Confinement:
-    raise unavailable(f"the plugin {wanted.plugin}: there is no back end container yet", hint="set sandbox.backend")
+    from dativo_ingest.sandbox.container.back_end import container  # noqa: PLC0415  only where it is used
+
+    terms = wanted.terms
+    return container(engine=terms.engine.value, image=terms.image.value, runtime=terms.runtime.value)
 
 
 BACKENDS: Final[dict[Backend, Callable[[Wanted], Confinement]]] = {

@@ -23,6 +23,8 @@ class Prepared:
         plan: What the warden reads from LIFELINE first, as a line of JSON, once the folder is ready.
         environment: The warden's environment, of which it hands on what the plugin gets.
         peer_uid: Whose processes connect to the sockets; the folder is given to that user.
+        other_peers: Who else may connect: what carries connections out of a sandbox with a kernel of its own.
+        ending_s: The longest that the warden takes to leave nothing of it.
         descriptors: Open files that the warden inherits; the session closes them once it has started.
     """
 
@@ -30,6 +32,8 @@ class Prepared:
     plan: Mapping[str, Any]
     environment: Mapping[str, str]
     peer_uid: int = field(default_factory=os.geteuid)
+    other_peers: frozenset[int] = frozenset()
+    ending_s: float = 7.0
     descriptors: tuple[int, ...] = ()
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import PurePosixPath
 from typing import Any
 
 from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.asked import AskedHost, AskedText, EndConfig, asked_hosts, asked_paths, asked_secrets
+from dativo_ingest.sandbox.egress.addresses import EVERYWHERE, refusal
 from dativo_ingest.sandbox.limits import LIMITS, Limit, limits_of
 from dativo_ingest.sandbox.manifest import Manifest
+from dativo_ingest.sandbox.real_paths import is_within, real_path
 from dativo_ingest.sandbox.terms import Said, Terms
 from dativo_plugin_sdk.errors import InsufficientPermissionsError
 
@@ -44,6 +45,8 @@ class Grant:
             (``10.0.0.0/8``), which any host may have then, and hosts with ports, which may have any.
         read: Files and folders that it may read, absolute, in order.
         write: Files and folders that it may write, absolute, in order.
+        read_within: What links in those paths may lead to at most, without links; None is anything.
+        write_within: The same of what it may write.
         secrets: The keys of its end's credentials that it is given, in order.
         subprocess: Whether it may start other programs.
         memory_bytes: The most memory of all its processes.
@@ -63,6 +66,8 @@ class Grant:
     private: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    read_within: tuple[str, ...] | None = None
+    write_within: tuple[str, ...] | None = None
     secrets: tuple[str, ...] = ()
     subprocess: bool = False
     memory_bytes: int = 2**30
@@ -161,8 +166,11 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
     given = {key: asked.get(key, min(limit.default, terms.limits[key].value)) for key, limit in LIMITS.items()}
     return Grant(
         network=_ordered(str(each.host) for each in hosts),
+        private=_ordered(_private(hosts, terms)),
         read=_ordered(each.text for each in reads),
         write=_ordered(each.text for each in writes),
+        read_within=_really(terms.read.value),
+        write_within=_really(terms.write.value),
         secrets=_ordered(each.text for each in secrets),
         subprocess=subprocess,
         memory_bytes=int(given["resources.memory"]),
@@ -185,7 +193,7 @@ def decide(plugin: Applicant, terms: Terms, config: EndConfig) -> Grant:
 
 
 def _admit(plugin: Applicant, terms: Terms, config: EndConfig) -> None:
-    if terms.jobs.value is not None and not _is_within(str(config.folder), terms.jobs.value):
+    if not is_within(str(config.folder), terms.jobs.value):
         raise InsufficientPermissionsError(
             f"the job says that it is the tenant {terms.tenant}'s, whose jobs do not lie in {config.folder}: "
             f"{terms.jobs.where}",
@@ -217,12 +225,33 @@ def _refused_hosts(asked: Iterable[AskedHost], allowed: Said[Any]) -> Iterator[R
 
 def _refused_paths(what: str, asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:
     for each in asked:
-        if allowed.value is not None and not _is_within(each.text, allowed.value):
+        real = real_path(each.text)
+        if not is_within(each.text, allowed.value):
             yield _refusal(what, each.text, each.where, allowed)
+        elif not is_within(real, _really(allowed.value)):
+            yield _refusal(what, f"{each.text}, which leads to {real}", each.where, allowed)
 
 
-def _is_within(path: str, folders: Iterable[str]) -> bool:
-    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
+def _private(asked: Sequence[AskedHost], terms: Terms) -> Iterator[str]:
+    """Give what may have an address that is no part of the internet: what the operator says, or the job's author.
+
+    An address in a policy's own list is meant as it stands. Where there is no policy, the job names its own hosts,
+    though never one that could be the machine's way to its credentials.
+    """
+    if asked:
+        yield from terms.private.value
+    for each in asked:
+        address = each.host.address
+        if terms.is_said:
+            allowed = terms.network.value or ()
+            if address is not None and any(host.covers(each.host) for host in allowed):
+                yield str(each.host)
+        elif each.is_the_jobs and (address is None or refusal(address, EVERYWHERE) is None):
+            yield str(each.host)
+
+
+def _really(folders: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if folders is None else _ordered(map(real_path, folders))
 
 
 def _refused_secrets(asked: Iterable[AskedText], allowed: Said[Any]) -> Iterator[Refusal]:

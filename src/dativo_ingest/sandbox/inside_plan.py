@@ -35,6 +35,7 @@ class InsidePlan:
         hosts: What may be reached, ``host:port``.
         proxy: The socket through which that is.
         filtered: Whether a filter of system calls must be on.
+        not_kernel: Release and version of the kernel that it must not be; None where it may be any.
         files: Device and number of paths that must be what they were when they were granted.
     """
 
@@ -50,6 +51,7 @@ class InsidePlan:
     hosts: tuple[str, ...] = ()
     proxy: str = "/run/io/egress.sock"
     filtered: bool = True
+    not_kernel: str | None = None
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def command_line(self, python: str) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, Resource
 from dativo_plugin_sdk.protocol.breach import breach
 
 if TYPE_CHECKING:
-    from dativo_ingest.sandbox.egress.proxy import Proxy
+    from dativo_ingest.sandbox.egress.proxy import Proxy, Resolve
     from dativo_ingest.sandbox.egress.record import Record
 
 FOLDER_PREFIX: Final = "dativo-plugin-"
@@ -43,7 +43,7 @@ _PIECE_BYTES = 2**16
 _LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 3600.0  # a selector takes no longer times than some weeks
 _LAST_OUTPUT_S = 1.0  # for pipes that somebody holds open who should be gone
-_KILLING_S = 7.0  # the warden takes 5 s at most
+_KILLING_S = 7.0
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
 
 End: TypeAlias = Literal["control", "data"]
@@ -55,6 +55,7 @@ class Session:
     Args:
         spec: What to start. This does not wait for it.
         confinement: How it is held; not at all where none is given.
+        resolve: How names of granted hosts are resolved, where not by the machine's resolver.
 
     Attributes:
         token: What the process must say to be believed.
@@ -70,8 +71,11 @@ class Session:
     control: socket.socket
     data: socket.socket
 
-    def __init__(self, spec: RunSpec, confinement: Confinement | None = None) -> None:
+    def __init__(
+        self, spec: RunSpec, confinement: Confinement | None = None, *, resolve: Resolve | None = None
+    ) -> None:
         self.spec = spec
+        self._resolve = resolve
         self.token = secrets.token_hex(16)
         self.output = Output(spec.grant.log_bytes)
         self.started_s = time.monotonic()
@@ -169,7 +173,7 @@ class Session:
     def close(self) -> None:
         """End it, if it has not, and wait for that; afterwards nothing of it is left. May be called twice."""
         self.kill()
-        if self.wait(_KILLING_S) is None:
+        if self.wait(self._prepared.ending_s) is None:
             self._process.kill()  # the warden, with whom the plugin's first process dies
             self._watcher.join(_KILLING_S)
         for peer in self._peers.values():
@@ -218,12 +222,16 @@ class Session:
             plan = plan[os.write(self._lifeline, plan) :]
 
     def _start_proxy(self) -> None:
-        from dativo_ingest.sandbox.egress.proxy import BACKLOG, Proxy  # noqa: PLC0415  most plugins are granted no host
+        from dativo_ingest.sandbox.egress import proxy  # noqa: PLC0415  most plugins are granted no host
         from dativo_ingest.sandbox.egress.reach import Reach  # noqa: PLC0415
 
-        listener = _listen(self._folder / "egress.sock", BACKLOG)
-        reach = Reach.of(self.spec.grant)
-        self._proxy = Proxy(listener, reach, plugin=self.spec.plugin, uid=self._prepared.peer_uid)
+        self._proxy = proxy.Proxy(
+            _listen(self._folder / "egress.sock", proxy.BACKLOG),
+            Reach.of(self.spec.grant),
+            plugin=self.spec.plugin,
+            uids={self._prepared.peer_uid, *self._prepared.other_peers},
+            resolve=self._resolve or proxy.resolve,
+        )
 
     def _cannot_start(self, error: OSError) -> ResourceUnavailableError:
         return ResourceUnavailableError(
@@ -281,7 +289,7 @@ class Session:
         _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         with self._changed:
             is_second = end in self._peers
-            if not is_second and uid == self._prepared.peer_uid:
+            if not is_second and uid in {self._prepared.peer_uid, *self._prepared.other_peers}:
                 self._peers[end] = peer
                 self._changed.notify_all()
                 return

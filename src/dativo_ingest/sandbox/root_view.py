@@ -23,6 +23,7 @@ from typing import Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.real_paths import is_within, look_at, real_path
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_plugin_sdk.errors import SandboxError
 
@@ -130,6 +131,19 @@ def root_view(spec: RunSpec, environment: Mapping[str, str]) -> RootView:
     return making.view(command, executable)
 
 
+def plugin_view(spec: RunSpec) -> RootView:
+    """Decide what of the host's files a plugin sees in a root that has a Python of its own: its code and its grant.
+
+    Raises:
+        SandboxError: Something that it is granted cannot be shown.
+    """
+    making = _Making()
+    if spec.code.folder is not None:
+        _show_folder(making, spec.code.folder, spec.code)
+    making.show_grant(spec.grant)
+    return making.view(None, ())
+
+
 @dataclass
 class _Making:
     """A view that is being made."""
@@ -167,9 +181,10 @@ class _Making:
                 way = found
 
     def hide(self, folder: Path) -> None:
-        """Leave out of a plugin's folder what is not its code."""
+        """Leave out of a plugin's folder what is not its code; of a link, what it leads to."""
         for pattern in HIDDEN:
-            self.hidden.update(path for path in folder.glob(pattern) if not path.is_symlink())
+            found = [path.resolve() for path in folder.glob(pattern)]
+            self.hidden.update(path for path in found if path.is_relative_to(folder) and path.exists())
 
     def show_grant(self, grant: Grant) -> None:
         """Show what is granted, and take note which files these are.
@@ -178,18 +193,21 @@ class _Making:
             SandboxError: Something of it is neither file nor folder, or not the host's to give.
         """
         for text in grant.write:
-            _make_folder(Path(text))
+            if is_within(real_path(text), grant.write_within):
+                _make_folder(Path(text))
         for text in grant.read:
-            self._grant(Path(text), "read")
+            self._grant(Path(text), "read", grant.read_within)
         for text in grant.write:
-            self._grant(Path(text), "write")
+            self._grant(Path(text), "write", grant.write_within)
 
-    def _grant(self, path: Path, access: Access) -> None:
+    def _grant(self, path: Path, access: Access, within: tuple[str, ...] | None) -> None:
         try:
             real = path.resolve(strict=True)
-            found = real.stat()
+            found = look_at(real)
         except (OSError, RuntimeError):
             return  # the plugin finds that it is not there
+        if not is_within(str(real), within):
+            raise unavailable(f"{path} was granted and now leads to {real}, which is not", hint=_NARROWER)
         if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in _KEPT):
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
@@ -259,7 +277,7 @@ def _engine() -> _Python:
     packages = [Path(each) for each in site.getsitepackages()]
     needs += packages
     for folder in packages:
-        needs += _edited(folder)
+        needs += edited_folders(folder)
     return _Python(executable, real, tuple(path for path in needs if path.exists()))
 
 
@@ -281,7 +299,7 @@ def _installation(real: Path) -> list[Path]:
     return [real, prefix / "lib", prefix / "lib64", prefix / "ssl"]
 
 
-def _edited(packages: Path) -> Iterator[Path]:
+def edited_folders(packages: Path) -> Iterator[Path]:
     """Give the folders that an environment's packages are edited in, as ``.pth`` files and setuptools tell."""
     for path in sorted(packages.glob("*.pth")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -93,6 +93,11 @@ class Terms:
     environment: Said[tuple[str, ...]] = Said(())
     audit: Path | None = None
 
+    @property
+    def is_said(self) -> bool:
+        """Whether there is a policy at all."""
+        return bool(self.network.where)
+
     def refused_by(self, name: str, sha256: str) -> str | None:
         """Say what keeps a plugin from running at all; None where it may."""
         denied = next((entry for entry in self.deny.value if _names(entry, name, sha256)), None)

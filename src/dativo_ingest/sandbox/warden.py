@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    plan, is_over = _plan(alive)
+    plan, is_over = read_plan(alive)
     if plan is not None and not is_over:
         said = _keep(plan, prctl, alive, woken)
         with contextlib.suppress(OSError):  # nobody reads it any more
@@ -140,7 +140,7 @@ def _looks(plan: dict[str, Any], usage: _Usage, group: Group | None) -> Callable
     return None if group is None else group.is_out_of_memory
 
 
-def _plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
+def read_plan(alive: int) -> tuple[dict[str, Any] | None, bool]:
     """Read what to do, a line, and say whether the engine has thought better of it; None where it ends before."""
     line = b""
     while b"\n" not in line:

@@ -388,7 +388,7 @@ def test_another_users_process_is_not_answered(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        proxy = Proxy(listener, reach("api.example.com:443"), plugin="crm-reader", uid=4_000_000)
+        proxy = Proxy(listener, reach("api.example.com:443"), plugin="crm-reader", uids={4_000_000})
         try:
             said = Bench(proxy, path).asks("api.example.com:443")
         finally:

@@ -17,6 +17,9 @@ from dativo_ingest.sandbox.hosts import Address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+EVERYWHERE: Final[tuple[Network, ...]] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+"""Every address; but link-local ones, which nobody means who says everywhere, and those of metadata services."""
+
 _THIS_MACHINE: Final = "an address of this machine"
 _INTERNET_6: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -98,7 +101,8 @@ def is_own(address: Address) -> bool:
 
 def own_refusal(address: Address, granted: Iterable[Network] = ()) -> str | None:
     """Refuse an address of this machine that no range grants."""
-    if is_own(address) and not any(_is_within(address, each) for each in granted):
+    meant = getattr(address, "ipv4_mapped", None) or address
+    if is_own(address) and not any(_is_within(meant, each) for each in granted):
         return _THIS_MACHINE
     return None
 

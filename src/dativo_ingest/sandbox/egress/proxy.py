@@ -15,7 +15,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -87,7 +87,7 @@ class Proxy:
         listener: The socket that it listens on already; it is closed with the proxy.
         reach: Whom the process may reach.
         plugin: Its name, for messages.
-        uid: Whose connections are taken.
+        uids: Whose connections are taken.
         resolve: How names are resolved.
         head_s: How long a request may take to come.
 
@@ -101,7 +101,7 @@ class Proxy:
         reach: Reach,
         *,
         plugin: str,
-        uid: int,
+        uids: Collection[int],
         resolve: Resolve = resolve,
         head_s: float = HEAD_S,
     ) -> None:
@@ -109,7 +109,7 @@ class Proxy:
         self._listener = listener
         self._reach = reach
         self._plugin = plugin
-        self._uid = uid
+        self._uids = uids
         self._resolve = resolve
         self._head_s = head_s
         self._open = 0
@@ -165,7 +165,7 @@ class Proxy:
 
     def _is_taken(self, peer: socket.socket) -> bool:
         _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return uid == self._uid and len(self._tasks) < self._reach.connections + _MOST_HEADS
+        return uid in self._uids and len(self._tasks) < self._reach.connections + _MOST_HEADS
 
     def _done(self, peer: socket.socket, task: asyncio.Task[None]) -> None:
         peer.close()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from dativo_ingest.sandbox.egress.addresses import Network, own_refusal, refusal
+from dativo_ingest.sandbox.egress.addresses import EVERYWHERE, Network, own_refusal, refusal
 from dativo_ingest.sandbox.egress.record import Denial
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.hosts import ANY_PORT, Address, Host, read_host
-
-_ANYWHERE: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,8 @@ class Reach:
     def denies_address(self, host: Host, address: Address) -> Denial | None:
         """Say what stands against an address that a granted host has."""
         granted = self.ranges
-        if any(
-            each.covers(host) for each in self.anywhere
-        ):  # an address is what it was written for, a name is good for any but the narrow ones
-            granted += _ANYWHERE if host.address is None else (ipaddress.ip_network(host.address),)
+        if any(each.covers(host) for each in self.anywhere):  # an address means itself, a name any that it has
+            granted += EVERYWHERE if host.address is None else (ipaddress.ip_network(host.address),)
         why = refusal(address, granted) or own_refusal(address, granted)
         if why is None:
             return None

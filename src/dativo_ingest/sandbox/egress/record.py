@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox.hosts import ANY_PORT, Host
 
+EGRESS_DENIED: Final = "EGRESS_DENIED"
+
 Kind: TypeAlias = Literal["host", "address", "quota"]
 
 _MOST_DENIALS: Final = 100
 _MOST_HOSTS: Final = 1000
+_SUMS: Final = ("connections", "upload", "download")
 _OTHERS: Final = Host("others", ANY_PORT)
 
 
@@ -41,6 +45,22 @@ class Denial:
     def document(self) -> dict[str, Any]:
         """Give it as plain JSON."""
         return {"host": self.place, "kind": self.kind, "why": self.why, "key": self.key}
+
+
+def summed(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum up what several processes did, each as `Record.document` tells it."""
+    hosts: dict[str, dict[str, Any]] = {}
+    denied: dict[tuple[str, ...], dict[str, Any]] = {}
+    for document in documents:
+        for each in document["hosts"]:
+            found = hosts.setdefault(each["host"], {**each, "addresses": [], **dict.fromkeys(_SUMS, 0)})
+            found["addresses"] = sorted({*found["addresses"], *each["addresses"]})
+            found |= {key: found[key] + each[key] for key in _SUMS}
+        for each in document["denied"]:
+            key = (each["host"], each["kind"], each["why"])
+            found = denied.setdefault(key, {**each, "times": 0})
+            found["times"] += each["times"]
+    return {"hosts": list(hosts.values()), "denied": list(denied.values())}
 
 
 @dataclass

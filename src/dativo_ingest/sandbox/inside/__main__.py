@@ -17,6 +17,7 @@ if not __package__:  # run as a folder: the package is found by the folder it li
     __package__ = "inside"
 
 from .call_names import CALLS
+from .first import be_first
 from .landlock import restrict
 from .programs import deny_programs
 from .sigsys import install
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         plan = json.loads(arguments[0])
         os.closerange(3, _most_files())
+        be_first()
         if plan["hosts"]:
             _start_forwards(plan["hosts"], plan["proxy"])
         _limit(plan)

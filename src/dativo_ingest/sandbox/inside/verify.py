@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 from typing import Any
 
-_CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_CAPABILITIES = ("CapPrm", "CapEff", "CapBnd")
+_MORE_CAPABILITIES = ("CapInh", "CapAmb")  # gVisor's status does not have the latter
 _FILTERED = "2"
+_PR_GET_NO_NEW_PRIVS = 39
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1  # netdevice(7)
 _UNTIL_NAMES = 2  # lines of /proc/net/dev
 
@@ -23,8 +26,18 @@ def verify(plan: dict[str, Any]) -> None:
         WrongError: Something is not as it should be; the message says what.
         OSError: It cannot be told.
     """
-    for wrong in (*_wrong_with_process(plan), *_wrong_with_network(), *_wrong_with_files(plan)):
+    for wrong in (
+        *_wrong_with_kernel(plan),
+        *_wrong_with_process(plan),
+        *_wrong_with_network(),
+        *_wrong_with_files(plan),
+    ):
         raise WrongError(wrong)
+
+
+def _wrong_with_kernel(plan: dict[str, Any]) -> list[str]:
+    own = os.uname()
+    return ["its kernel is the host's"] if plan["not_kernel"] == f"{own.release} {own.version}" else []
 
 
 def _wrong_with_process(plan: dict[str, Any]) -> list[str]:
@@ -33,11 +46,12 @@ def _wrong_with_process(plan: dict[str, Any]) -> list[str]:
     found = []
     if users != {str(plan["uid"])}:
         found.append(f"its user and group are {', '.join(sorted(users))} and not {plan['uid']}")
-    if status["NoNewPrivs"].strip() != "1":
+    if ctypes.CDLL(None).prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:  # gVisor's status does not have it
         found.append("it may gain privileges")
     if plan["filtered"] and status["Seccomp"].strip() != _FILTERED:
         found.append("its system calls are not filtered")
-    held = [name for name in _CAPABILITIES if int(status[name], 16)]
+    more = [name for name in _MORE_CAPABILITIES if name in status]
+    held = [name for name in (*_CAPABILITIES, *more) if int(status[name], 16)]
     if held:
         found.append(f"it has capabilities ({', '.join(held)})")
     return found
@@ -62,13 +76,20 @@ def _is_up(name: str) -> bool:
 
 def _wrong_with_files(plan: dict[str, Any]) -> list[str]:
     found = []
-    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+    if not (os.statvfs("/").f_flag & os.ST_RDONLY or _is_mounted_read_only("/")):
         found.append("its root can be written")
     for path, (device, number) in plan["files"].items():
         there = os.stat(path)  # noqa: PTH116  pathlib takes long to import
         if (there.st_dev, there.st_ino) != (device, number):
             found.append(f"{path} is another file than the one that was granted")
     return found
+
+
+def _is_mounted_read_only(path: str) -> bool:
+    """Look where gVisor says it, too."""
+    mounts = [line.split() for line in _read("/proc/self/mounts").splitlines()]
+    options = [options for _, place, _, options, *_ in mounts if place == path]
+    return bool(options) and "ro" in options[-1].split(",")
 
 
 def _read(path: str) -> str:

@@ -30,6 +30,11 @@ def profile() -> bytes:
     return _verified(f"{PROFILE}.json")
 
 
+def profile_path() -> Path:
+    """Give where `profile` is, for an engine that reads it by itself."""
+    return _FOLDER / f"{PROFILE}.json"
+
+
 def program(machine: str | None = None) -> bytes:
     """Give the profile as the kernel takes it: instructions of ``seccomp(2)``.
 
