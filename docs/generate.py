@@ -29,7 +29,7 @@ from dativo_ingest.cli import exit_codes
 from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
 from dativo_ingest.job import delete_detection, model as job_model
-from dativo_ingest.run import documents_schema, plugin_events
+from dativo_ingest.run import documents_schema
 from dativo_ingest.sandbox.limits import LIMITS
 from dativo_plugin_sdk import errors
 
@@ -212,11 +212,6 @@ def _error_row(error_class: type[errors.DativoError], depth: int) -> tuple[str, 
     )
 
 
-def _metrics() -> str:
-    rows = [(f"`{name}`", text) for name, text in plugin_events.METRICS.items()]
-    return _table(("Metric", "What it counts"), rows)
-
-
 def _exit_codes() -> str:
     def again(code: int) -> str:
         if code == exit_codes.OK:
@@ -281,7 +276,6 @@ REGIONS: dict[str, Callable[[], str]] = {
     "support": support_tables,
     "exit_codes": _exit_codes,
     "grant_defaults": _grant_defaults,
-    "metrics": _metrics,
     "escapes": escapes_by_kind,
     "every_escape": every_escape,
     "commands": lambda: "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items()),

@@ -256,15 +256,24 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
     ]
 
 
-def test_what_a_plugin_used_is_shown_and_that_it_has_no_sandbox() -> None:
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        ({"isolation": "none", "controls": {"wall": "enforced"}}, "no sandbox"),
+        ({"isolation": "container", "controls": {"memory": "enforced"}}, "sandbox container"),
+        (
+            {"isolation": "process", "controls": {"memory": "weaker", "cpu": "weaker", "files": "enforced"}},
+            "sandbox process (memory, cpu: weaker)",
+        ),
+    ],
+)
+def test_how_a_plugin_was_held_and_what_it_used_is_shown(held: dict[str, Any], says: str) -> None:
     usage = {"cpu_s": 12.34, "peak_memory_bytes": 250_000_000, "starts": 1}
-    plugin = {"end": "source", "name": "stripe-reader", "version": "1.4.0", "usage": usage}
+    plugin = {"end": "source", "name": "stripe-reader", "version": "1.4.0", "usage": usage, **held}
 
     shown = text.report_text(report(stream("orders"), plugins=[plugin])).splitlines()
 
-    assert shown[4] == (
-        "  source stripe-reader 1.4.0: a process of its own, no sandbox; 12.3 s of CPU, 250.0 MB of memory"
-    )
+    assert shown[4] == f"  source stripe-reader 1.4.0: {says}; 12.3 s of CPU, 250.0 MB of memory"
 
 
 def test_schema_changes_and_warnings_are_shown() -> None:

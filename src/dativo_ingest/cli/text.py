@@ -167,10 +167,13 @@ def report_text(
 
 
 def _plugin_line(plugin: Mapping[str, Any]) -> str:
-    """Say what a plugin has used, and that nothing but a process of its own keeps it apart."""
+    """Say how a plugin was kept from the machine, and what it has used."""
     usage = plugin["usage"]
     used = f"{usage['cpu_s']:.1f} s of CPU, {size(usage['peak_memory_bytes'])} of memory"
-    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: a process of its own, no sandbox; {used}"
+    weaker = [name for name, state in plugin["controls"].items() if state == "weaker"]
+    held = "no sandbox" if plugin["isolation"] == "none" else f"sandbox {plugin['isolation']}"
+    less = f" ({', '.join(weaker)}: weaker)" if weaker else ""
+    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: {held}{less}; {used}"
 
 
 def _elapsed_ms(report: Mapping[str, Any]) -> float:
