@@ -80,6 +80,7 @@ class Container:
         plan = {
             "socket": str(self.engine.socket),
             "api": self.engine.api,
+            "kind": self.engine.kind,
             "name": folder.name,
             "files": {"resolv.conf": _NAMES[bool(spec.grant.network)], "hosts": _HOSTS},
             "folders": [_EMPTY],
