@@ -167,13 +167,18 @@ def report_text(
 
 
 def _plugin_line(plugin: Mapping[str, Any]) -> str:
-    """Say how a plugin was kept from the machine, and what it has used."""
+    """Say how a plugin was held, and what it has used."""
     usage = plugin["usage"]
     used = f"{usage['cpu_s']:.1f} s of CPU, {size(usage['peak_memory_bytes'])} of memory"
-    weaker = [name for name, state in plugin["controls"].items() if state == "weaker"]
-    held = "no sandbox" if plugin["isolation"] == "none" else f"sandbox {plugin['isolation']}"
-    less = f" ({', '.join(weaker)}: weaker)" if weaker else ""
-    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: {held}{less}; {used}"
+    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: {_held(plugin)}; {used}"
+
+
+def _held(plugin: Mapping[str, Any]) -> str:
+    """Say by what a plugin was kept from the machine, and which controls do less than they should."""
+    if plugin["isolation"] == "none":
+        return "a process of its own, no sandbox"
+    lesser = [f"{control} {state}" for control, state in plugin["controls"].items() if state != "enforced"]
+    return f"sandbox {plugin['isolation']}" + (f" ({', '.join(lesser)})" if lesser else "")
 
 
 def _elapsed_ms(report: Mapping[str, Any]) -> float:
