@@ -30,6 +30,7 @@ from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
 from dativo_ingest.job import delete_detection, model as job_model
 from dativo_ingest.run import documents_schema
+from dativo_ingest.run.plugin_events import METRICS
 from dativo_ingest.sandbox.limits import LIMITS
 from dativo_plugin_sdk import errors
 
@@ -276,6 +277,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "support": support_tables,
     "exit_codes": _exit_codes,
     "grant_defaults": _grant_defaults,
+    "metrics": lambda: _table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()]),
     "escapes": escapes_by_kind,
     "every_escape": every_escape,
     "commands": lambda: "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items()),
