@@ -14,6 +14,7 @@ from egress_bench import READING_S, Bench, bench, connect, reach, read_all, read
 
 from dativo_ingest.sandbox.egress.proxy import Proxy
 from dativo_ingest.sandbox.egress.reach import Reach
+from dativo_ingest.sandbox.egress.record import Record
 from dativo_ingest.sandbox.hosts import Host, read_host
 
 
@@ -388,7 +389,7 @@ def test_another_users_process_is_not_answered(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        proxy = Proxy(listener, reach("api.example.com:443"), plugin="crm-reader", uids={4_000_000})
+        proxy = Proxy(listener, reach("api.example.com:443"), Record(), plugin="crm-reader", uids={4_000_000})
         try:
             said = Bench(proxy, path).asks("api.example.com:443")
         finally:

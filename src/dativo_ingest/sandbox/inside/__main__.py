@@ -6,6 +6,7 @@ should be the process ends with 125, before any code of the plugin's has run, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -33,8 +34,7 @@ def main(arguments: list[str]) -> NoReturn:
         plan = json.loads(arguments[0])
         os.closerange(3, _most_files())
         be_first()
-        if plan["hosts"]:
-            _start_forwards(plan["hosts"], plan["proxy"])
+        _start_forwards(plan["hosts"], plan["proxy"])
         _limit(plan)
         restrict(
             read=plan["read"],
@@ -66,12 +66,22 @@ def _limit(plan: dict[str, Any]) -> None:
 
 
 def _start_forwards(hosts: list[str], proxy: str) -> None:
-    """Start what carries connections to the granted hosts: a process of its own, which the plugin cannot touch."""
-    from .forwards import Forwards  # noqa: PLC0415  only where hosts are granted
+    """Start what carries connections to the granted hosts: a process of its own, which the plugin cannot touch.
 
-    forwards = Forwards(hosts, proxy)
-    forwards.start()
-    os.environ.update(forwards.variables())
+    Where none is granted it tells the proxy which names were looked up. Nobody waits for it then, or misses it.
+    """
+    if hosts:
+        from .forwards import Forwards  # noqa: PLC0415  it takes time to load
+
+        forwards = Forwards(hosts, proxy)
+        forwards.start()
+        os.environ.update(forwards.variables())
+    elif os.path.exists(proxy) and os.fork() == 0:  # noqa: PTH110  pathlib takes long to import
+        with contextlib.suppress(OSError):
+            from .forwards import Forwards  # noqa: PLC0415
+
+            Forwards(hosts, proxy).serve()
+        os._exit(0)
 
 
 def _execute(command: list[str]) -> NoReturn:

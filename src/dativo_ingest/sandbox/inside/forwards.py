@@ -183,7 +183,8 @@ class Forwards:
         self._literals = [name for name, port in places if is_address(name) and self._listen_if_possible(name, port)]
         for name, address in self._names.fixed.items():
             self._listen_for(name, address)
-        self._listen(PROXY_ADDRESS, None)
+        if hosts:
+            self._listen(PROXY_ADDRESS, None)
         self._tasks.add(self._answer(self._bound(socket.SOCK_DGRAM, NAME_SERVER)))
         self._tasks.add(self._accept(self._bound(socket.SOCK_STREAM, NAME_SERVER), self._answer_stream))
 
@@ -204,11 +205,10 @@ class Forwards:
 
     def start(self) -> int:
         """Answer in a process of its own, from now on; give its number."""
-        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                self._run(parent)
+                self.serve()
             finally:
                 os._exit(1)
         self.close()
@@ -220,12 +220,11 @@ class Forwards:
         for each in self._sockets.values():
             each.close()
 
-    def _run(self, parent: int) -> NoReturn:
+    def serve(self) -> NoReturn:
+        """Answer in this process, which ends with its parent."""
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_PR_SET_NAME, b"dativo-egress", 0, 0, 0)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(0)
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1):
             os.dup2(nothing, number)
