@@ -64,6 +64,7 @@ class Session:
         data: The socket for Arrow data, then too.
         output: What it printed.
         egress: What it reached and was denied; None where nothing keeps it from the network.
+        is_confined: Whether it is held by a sandbox.
 
     Raises:
         ResourceUnavailableError: No process can be started.
@@ -88,11 +89,11 @@ class Session:
         self._peers: dict[End, socket.socket] = {}
         self._folder = _name_of_folder()
         confinement = confinement or Unconfined()
-        self._is_confined = confinement.isolation != "none"
+        self.is_confined = confinement.isolation != "none"
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
-        self.egress = Record() if self._is_confined else None
+        self.egress = Record() if self.is_confined else None
         self._way_out: socket.socket | None = None
         self._proxy: Proxy | None = None
         self._status = b""
@@ -210,7 +211,7 @@ class Session:
         self._folder.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
-        if self._is_confined:
+        if self.is_confined:
             self._way_out = _listen(self._folder / "egress.sock", _WAITING)
         if self._prepared.peer_uid != os.geteuid():
             for path in (*self._folder.iterdir(), self._folder):
@@ -330,7 +331,7 @@ class Session:
         status = read_status(self._status)
         with self._changed:
             self._exit, self._usage = status.exit, status.usage
-            if self._is_confined:
+            if self.is_confined:
                 self._exit = status.exit.seen_through()
             if status.unheld is not None and self._failure is None:
                 self._failure = endings.unheld(self.spec, status.unheld)

@@ -29,7 +29,7 @@ COLUMNS = {
 THROUGH, HELD = "**through**", "·"
 AT_LEAST_THROUGH = 100
 NOT_COUNTED = {("process, as a user", "limits: memory, in the buffers of sockets")}
-"""What takes a control group: an ordinary user's engine sees what processes have mapped, and not the kernel's memory."""
+"""What takes a control group: an ordinary user's engine sees what processes have mapped, not the kernel's."""
 LONGEST_S = 240
 
 
