@@ -340,10 +340,10 @@ class Session:
     def _tidy_up(self) -> None:
         for listener in self._listeners.values():
             listener.close()
-        if self._way_out is not None:
-            self._way_out.close()
         if self._proxy is not None:
             self._proxy.close()
+        if self._way_out is not None:
+            self._way_out.close()
         remove(str(self._folder))  # where the warden could not
 
 
