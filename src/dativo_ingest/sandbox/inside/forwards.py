@@ -164,7 +164,7 @@ class _Pair:
 
 
 class Forwards:
-    """Everything that listens in the sandbox. It is there once this is made, and answers once `start` is called.
+    """Everything that listens in the sandbox. It is there once this is made, and answers once `serve` is called.
 
     Args:
         hosts: The granted hosts with their ports, as a grant has them.
@@ -202,17 +202,6 @@ class Forwards:
             "NO_PROXY": ",".join(["localhost", "127.0.0.1", "::1", *known, *self._literals]),
         }
         return variables | {name.lower(): value for name, value in variables.items()}
-
-    def start(self) -> int:
-        """Answer in a process of its own, from now on; give its number."""
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.serve()
-            finally:
-                os._exit(1)
-        self.close()
-        return pid
 
     def close(self) -> None:
         """Listen no more, in this process."""
