@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .forwards import Forwards
 
 REFUSED: Final = 125
+_PR_SET_DUMPABLE = 4
 _PREFIX = "dativo-sandbox: "
 
 
@@ -48,6 +50,7 @@ def main(arguments: list[str]) -> NoReturn:
             is_needed=plan["landlock"],
             denies_tcp=not plan["hosts"],
         )
+        _hide_memory()
         if plan["filter"] is not None:
             hold_to(base64.b64decode(plan["filter"]), "the list of system calls")
         if not plan["programs"]:
@@ -71,6 +74,12 @@ def _limit(plan: dict[str, Any]) -> None:
     """Limit what counts by user namespace, which is the sandbox's own only here."""
     if plan["processes"] is not None:
         resource.setrlimit(resource.RLIMIT_NPROC, (plan["processes"], plan["processes"]))
+
+
+def _hide_memory() -> None:
+    """Have no core dump made of this process, also where the system gives them to a program: it will have secrets."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the process cannot be kept from leaving its memory behind")
 
 
 def _start_forwards(plan: dict[str, Any]) -> None:
@@ -101,6 +110,7 @@ def _serve(forwards: Forwards, plan: dict[str, Any]) -> NoReturn:
         if plan["filter"] is not None:
             hold_to(base64.b64decode(plan["filter"]), "the list of system calls")
         deny_programs(also_exec=True)
+        _hide_memory()
         forwards.serve()
     finally:
         os._exit(1)
