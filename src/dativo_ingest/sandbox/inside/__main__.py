@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> NoReturn:
             deny_programs(also_exec=plan["module"] is not None)
         verify(plan)
         install(CALLS[os.uname().machine])
-    except (OSError, WrongError, ValueError, KeyError) as error:
+    except (OSError, WrongError, ValueError, TypeError, LookupError) as error:
         os.write(2, f"{_PREFIX}{error}\n".encode(errors="replace"))
         os._exit(REFUSED)
     os.environ.pop("PWD", None)  # bubblewrap's
