@@ -121,6 +121,7 @@ class ScriptedSession:
         self.token = TOKEN
         self.output = Output(spec.grant.log_bytes, tell=lambda _: None)
         self.started_s = time.monotonic()
+        self.is_confined = False
         self.failure: PluginError | None = None
         # One frame at a time, as of a plugin that waits for the engine.
         self.control, self._control_peer = _told(control, socket.SOCK_SEQPACKET)

@@ -72,6 +72,8 @@ def of_system(error: BaseException) -> dict[str, str]:
     if not isinstance(error, OSError) or name is None:
         return {}
     facts = {"errno": name}
+    if is_of_start(error):
+        facts["wanted"] = "a process"
     if isinstance(error.filename, str):
         facts["path"] = error.filename
     return facts

@@ -68,6 +68,7 @@ _RESULT = Shape("a result", {"id": count, "ok": flag}, {"value": any_json, "erro
 _EVENT = Shape("an event", {"id": count, "event": text}, {})
 _ASIDE_BYTES = 64  # what a message for the side counts, beyond its text
 _NAME_CHARACTERS = 100
+_ENDED_FOR_MEMORY_S = 0.5  # the warden looks ten times a second
 _GONE_S = 5.0  # for a process whose socket is closed to have ended
 _LOG_LOGGER = logging.getLogger("dativo_ingest.plugin")
 
@@ -392,9 +393,18 @@ class Conversation:
             return message.get("value")
         with self._watched("idle", method):
             error, told = error_from_json(message.get("error"))
+            self._raise_if_out_of_memory(method)
         crossed = self._explained(self._crossed(error, told))
         self._on_error(crossed)
         raise crossed
+
+    def _raise_if_out_of_memory(self, method: str) -> None:
+        """Find out whether an error came of a child that was killed for memory: then the whole process is ended."""
+        if not (self.session.is_confined and self._spec.grant.subprocess):
+            return
+        found, usage = self.session.exit(_ENDED_FOR_MEMORY_S), self.session.usage()
+        if found is not None and (usage.oom_kills or usage.is_over_memory):
+            raise endings.of_process(self._spec, found, usage, during=method, lines=self.session.output.last_lines)
 
     def _crossed(self, error: DativoError, told: str | None) -> DativoError:
         """Give an error of the plugin's as the engine may show it."""
@@ -402,7 +412,8 @@ class Conversation:
         error.hint = None if error.hint is None else redact(error.hint)
         error.details = {"plugin": self._spec.plugin, **redact_document(error.details)}
         error.args = (error.message,)
-        endings.of_raised(self._spec, error)
+        if self.session.is_confined:
+            endings.of_raised(self._spec, error)
         if told:
             error.add_note(f"in the plugin's process:\n{redact(told)}")
         return error

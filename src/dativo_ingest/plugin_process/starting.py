@@ -113,10 +113,10 @@ class Starter:
         started_s = time.monotonic()
 
         def note_end(process: Conversation) -> None:
-            if process.session.egress is not None:
-                self.hosted.record.reached(process.session.egress.document())
             found, usage = process.session.exit(), process.session.usage()
             number = found.signal if found is not None else None
+            if process.session.egress is not None:
+                self.hosted.record.reached(process.session.egress.document())
             self.hosted.record.ended(
                 ProcessUsage(
                     cpu_s=usage.cpu_s,

@@ -36,6 +36,7 @@ KNOBS: Final = {
 UNANSWERED: Final = (PluginExecutionError, MemoryLimitError, SandboxError)
 """What an answer that did not come, or that nobody foresaw, may be."""
 
+_OWN_PLACES = ("/tmp/", "/job/", "/dev/", "/proc/")  # noqa: S108  a sandbox's own
 _SYSTEM_CALL = re.compile(re.escape(REFUSED_PREFIX) + r"the system call (\w+) \((\d+)\)")
 
 
@@ -141,15 +142,30 @@ def _violation(spec: RunSpec, when: str, lines: Sequence[str]) -> SandboxError:
 
 
 def of_raised(spec: RunSpec, error: DativoError) -> DativoError:
-    """Complete an error that a plugin raised for a limit: the knob that gives more."""
+    """Complete an error that a plugin raised within a sandbox: the knob that gives more."""
     knob = KNOBS.get(error.error_code)
-    if knob is None or error.hint is not None:
-        return error
-    error.details.setdefault("limit", limit_of(error))
-    error.hint = spec.way_out(knob)
-    if error.error_code == RESOURCE_DISK and spec.grant.write:
-        error.hint = f"{error.hint}; where it may write, free space: {', '.join(spec.grant.write)}"
+    if knob is not None:
+        error.details["limit"] = knob.rpartition(".")[2]
+        error.hint = error.hint or spec.way_out(knob)
+        if error.error_code == RESOURCE_DISK and spec.grant.write:
+            error.hint = f"{error.hint}; where it may write, free space: {', '.join(spec.grant.write)}"
+    elif error.hint is None and error.error_code == PluginExecutionError.default_error_code:
+        error.hint = _of_refused(spec, error)
     return error
+
+
+def _of_refused(spec: RunSpec, error: DativoError) -> str | None:
+    """Say what a manifest asks for where the system has refused a plugin something, or shows it none."""
+    number, path = error.details.get("errno"), error.details.get("path")
+    if number in {"EPERM", "EACCES"} and error.details.get("wanted") == "a process":
+        return f"a plugin starts no others, unless it asks for it: capabilities.subprocess: true in {spec.manifest}"
+    if not isinstance(path, str) or not path.startswith("/") or path.startswith(_OWN_PLACES):
+        return None
+    if number in {"EROFS", "EACCES", "EPERM"}:
+        return f"a plugin may write what it asks for: capabilities.filesystem.write: [{path}] in {spec.manifest}"
+    if number == "ENOENT":
+        return f"a plugin sees no files but those that it asks for: capabilities.filesystem.read in {spec.manifest}"
+    return None
 
 
 def limit_of(error: BaseException) -> str | None:
@@ -159,4 +175,5 @@ def limit_of(error: BaseException) -> str | None:
     if error.error_code == SANDBOX_VIOLATION:
         return "system_calls"
     knob = KNOBS.get(error.error_code)
-    return None if knob is None else knob.rpartition(".")[2]
+    # Without a sandbox, it is the machine that has no more, and no limit of ours.
+    return None if knob is None or "limit" not in error.details else knob.rpartition(".")[2]

@@ -62,6 +62,7 @@ class Session:
         control: The socket for control frames, once `connect` has returned.
         data: The socket for Arrow data, then too.
         output: What it printed.
+        is_confined: Whether it is held by a sandbox.
 
     Raises:
         ResourceUnavailableError: No process can be started.
@@ -86,7 +87,7 @@ class Session:
         self._peers: dict[End, socket.socket] = {}
         self._folder = _name_of_folder()
         confinement = confinement or Unconfined()
-        self._is_confined = confinement.isolation != "none"
+        self.is_confined = confinement.isolation != "none"
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
@@ -211,7 +212,7 @@ class Session:
         self._folder.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
-        if self._is_confined and self.spec.grant.network:
+        if self.is_confined and self.spec.grant.network:
             self._start_proxy()
         if self._prepared.peer_uid != os.geteuid():
             for path in (*self._folder.iterdir(), self._folder):
@@ -323,7 +324,7 @@ class Session:
         status = read_status(self._status)
         with self._changed:
             self._exit, self._usage = status.exit, status.usage
-            if self._is_confined:
+            if self.is_confined:
                 self._exit = status.exit.seen_through()
             if status.unheld is not None and self._failure is None:
                 self._failure = endings.unheld(self.spec, status.unheld)

@@ -44,14 +44,19 @@ OWN_ADDRESS, FAR_ADDRESS, METADATA, RESOLVER = "10.77.0.1", "192.0.2.1", "169.25
 NAME = "host-of-another-tenant.example"
 PORT = 8123
 MIB = 2**20
+GRANTED_HOST = "granted.example:443"
 GRANT = Grant(subprocess=True, memory_bytes=384 * MIB, pids=64, tmp_bytes=32 * MIB, log_bytes=MIB)
 ALONE = (
     "limits: memory, by one process",
     "limits: memory, by eight processes",
     "limits: memory, that no process has mapped",
+    "limits: memory, in the buffers of sockets",
     "limits: print without end",
 )
 """Each in a session of its own, which it may end."""
+AGAIN = ("network", "privileges", "descriptors", "processes", "tenants")
+"""Once more with a host that is granted, for which a sandbox is made in another way."""
+NO_PROXY = "network: the engine's proxy, where no host is granted"
 LOOKED = "persistence: (the next run looks for it)"
 HANDLE_BYTES = 128
 VICTIM = """
@@ -194,7 +199,7 @@ class Scene:
             "resolver": RESOLVER,
             "abstract": self.mark,
             "socket": str(self.folder / "engine.sock"),
-            "much_mib": 640,
+            "much_mib": 512,
             "much_disk_mib": 80,
             "else_writable": ["/dev/shm"],
             "left": f"{self.mark}-left",
@@ -343,9 +348,12 @@ class Attempts:
         """Make them all."""
         programs = [name for name in self._names if name == LOOKED or name.startswith("programs:")]
         others = [name for name in self._names if name not in programs and name not in ALONE]
-        with self._session(neighbour=True, secret=self._scene.secret) as neighbour:
+        with_network = replace(GRANT, network=(GRANTED_HOST,))
+        with self._session(with_network, neighbour=True, secret=self._scene.secret) as neighbour:
             self._scene.places |= _step(neighbour, 0) | self._found_at(neighbour)
             signs = self._make(others)
+            again = [name for name in others if name.partition(":")[0] in AGAIN and name != NO_PROXY]
+            signs |= self._make(again, with_network)
             met = _step(neighbour, 1)["met"]
         for name in ALONE:
             self._make([name])
@@ -377,13 +385,18 @@ class Attempts:
                 try:
                     came = _step(session, number)
                 except DativoError as error:
-                    self.found[name] = (False, f"{error.error_code}: {error}")
+                    self._note(name, is_through=False, why=f"{error.error_code}: {error}")
                     return signs
                 is_secret = not came["found"] or self._scene.secret in came["found"]
-                self.found[name] = (came["through"] and is_secret, came["why"])
+                self._note(name, is_through=came["through"] and is_secret, why=came["why"])
                 if came["sign"]:
                     signs[name] = came["sign"]
         return signs
+
+    def _note(self, name: str, *, is_through: bool, why: str) -> None:
+        """Note what came of an attempt; one that is made twice is through where it was so once."""
+        was_through, before = self.found.get(name, (False, ""))
+        self.found[name] = (is_through or was_through, before or why)
 
     @contextlib.contextmanager
     def _session(self, grant: Grant = GRANT, **connection: Any) -> Iterator[Conversation]:

@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -94,6 +96,46 @@ def _(places: Places) -> object:
         os.write(hidden, b"x" * MIB)
     time.sleep(HOLD_S)
     return True
+
+
+@attempt("limits: memory, in the buffers of sockets")
+def _(places: Places) -> object:
+    share = places["much_mib"] * MIB // 8
+    reading, writing = os.pipe()
+    children = []
+    for _ in range(8):
+        pid = os.fork()
+        if pid == 0:
+            kept = _full_sockets(share)
+            os.write(writing, b"x")
+            signal.pause()
+            os._exit(len(kept) % 2)
+        children.append(pid)
+    os.close(writing)
+    held = 0
+    while held < 8 and select.select([reading], [], [], HOLD_S * 8)[0] and os.read(reading, 1):
+        held += 1
+    time.sleep(HOLD_S)
+    alive = [pid for pid in children if os.waitpid(pid, os.WNOHANG)[0] == 0]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    return held == len(alive) == 8
+
+
+def _full_sockets(wanted: int) -> list[socket.socket]:
+    """Send to sockets that nobody reads, until they hold as much."""
+    piece = bytes(MIB // 8)
+    kept: list[socket.socket] = []
+    while wanted > 0:
+        pair = socket.socketpair()
+        kept += pair
+        for each in pair:
+            each.setblocking(False)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    wanted -= each.send(piece)
+    return kept
 
 
 @attempt("limits: disk, wherever it may write")
