@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import dativo_ingest
 from dativo_ingest.plugin_process.finding import plugin_of_file
 from dativo_ingest.plugin_process.records import PluginRecord
 from dativo_ingest.plugin_process.remote_reader import RemoteReader
@@ -131,7 +132,7 @@ def examine(terms: Terms, mode: Mode, only: Backend | None = None) -> dict[str, 
         "mode": mode,
         "tenant": terms.tenant,
         "default": chosen,
-        "machine": machine(said.engine.value),
+        "machine": {"dativo": dativo_ingest.__version__, **machine(said.engine.value)},
         "backends": backends,
         "exit_code": exit_codes.OK if works else exit_codes.UNAVAILABLE,
     }

@@ -69,8 +69,9 @@ def missing(isolation: Isolation, findings: Iterable[Finding], mode: Mode, terms
     if isolation == "none":
         return []
     found = {each.control: each for each in findings}
-    allowed: frozenset[str] = frozenset(terms.allow_degraded.value) if mode != "cloud" else frozenset()
-    weaker = allowed | (_MAY_BE_WEAKER if mode != "cloud" else frozenset())
+    said = terms.allow_degraded.value if mode != "cloud" else ()
+    allowed: frozenset[str] = frozenset(said or ())
+    weaker = _MAY_BE_WEAKER if said is None else allowed
     absent = allowed | (_OWN_KERNEL if isolation == "vm" else frozenset())
     enough: dict[State, frozenset[str]] = {"enforced": frozenset(CONTROLS), "weaker": weaker, "absent": absent}
     every = (found.get(control, Finding(control, "absent", "nothing enforces it")) for control in CONTROLS)

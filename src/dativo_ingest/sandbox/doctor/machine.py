@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import dativo_ingest
 import dativo_plugin_sdk
 from dativo_ingest.sandbox.cgroups import find_place
 from dativo_ingest.sandbox.container.engine import connected, described, find
@@ -24,13 +23,12 @@ _ASK_S = 20.0
 
 
 def machine(engine: str | None = None) -> dict[str, Any]:
-    """Describe this machine; what is missing is None.
+    """Describe what a sandbox is made of here; what is missing is None.
 
     Args:
         engine: The container engine's socket, as a policy has it; None is to look for one.
     """
     return {
-        "dativo": dativo_ingest.__version__,
         "sdk": dativo_plugin_sdk.__version__,
         "python": platform.python_version(),
         "kernel": platform.release(),
