@@ -60,7 +60,7 @@ _TEXTS = {
     "etc/hostname": "plugin\n",
     "etc/resolv.conf": "",
 }
-_FOLDERS = ("dev", "etc", "job", "proc", "run", "sys", "tmp")
+_FOLDERS = ("dev", "etc", "proc", "run", "sys", "tmp")
 _CHECKED_NEVER = (1).to_bytes(
     4, "little"
 )  # PEP 552: compiled from the source with this hash, and never looked at again
@@ -94,7 +94,7 @@ class ImageFiles:
         self.add_tree(Path(sysconfig.get_path("stdlib")), PYTHON)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self.files[f"usr/local/bin/{version}"] = Path(os.path.realpath(sys.executable))
-        self.links |= {"usr/local/bin/python3": version, "usr/local/bin/python": version}
+        self.links |= {"usr/local/bin/python3": version, "usr/local/bin/python": version, "job": "tmp"}
         self.texts |= {name: text.encode() for name, text in _TEXTS.items()}
         self._add_certificates()
         self._add_zones()

@@ -136,6 +136,6 @@ def test_a_plugin_that_cannot_be_loaded_has_failed(job: Path, shop: Path, invoke
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert done.exit_code == 69
-    assert report["isolation"] == "none"
+    assert report["isolation"] == "process"
     assert (report["plugins"][0]["outcome"], report["plugins"][0]["error_code"]) == ("failed", "PLUGIN_LOAD_ERROR")
     assert audit(tmp_path / ".dativo")[-1]["error_code"] == "PLUGIN_LOAD_ERROR"

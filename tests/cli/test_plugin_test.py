@@ -75,7 +75,7 @@ def test_a_new_project_passes(tmp_path: Path, name: str, kind: str, options: lis
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert (document["schema"], document["status"]) == ("dativo.conformance/1", "succeeded")
-    assert document["isolation"] == ("in_process" if "--in-process" in options else "none")
+    assert document["isolation"] == ("in_process" if "--in-process" in options else "process")
     assert {each["outcome"] for each in document["checks"]} <= {"passed", "gap"}
     assert sum(each["outcome"] == "passed" for each in document["checks"]) == checks
 

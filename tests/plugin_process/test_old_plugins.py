@@ -120,7 +120,9 @@ def test_both_kinds_of_state_hold_and_each_stream_has_a_process_of_its_own(folde
 
     assert (checked.exit_code, checked.stdout.splitlines()[0]) == (0, "✓ Connection successful: Connected")
     assert [item["name"] for item in json.loads(discovered.stdout)["objects"]] == ["closed", "open"]
-    assert [ran.exit_code for ran in (first, second, third)] == [0, 0, 0], (first.output, second.output, third.output)
+    assert [ran.exit_code for ran in (first, second, third)] == [0, 0, 0], (
+        f"{first.output}\n{second.output}\n{third.output}"
+    )
     assert [row["id"] for row in written(folder, "open")] == [1, 2, 3]
     assert [row["id"] for row in written(folder, "closed")] == [1, 2]
     assert {row["extracted_before"] for row in (*written(folder, "open"), *written(folder, "closed"))} == {0}

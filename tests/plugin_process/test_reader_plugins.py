@@ -43,14 +43,16 @@ ROWS = [{"id": 1, "name": "one"}, {"id": 2, "name": None}]
 LATER = [{"id": 3, "name": "three"}]
 """
 MOODY = """
-import os, sys
+import os, sys, uuid
 from dativo_plugin_sdk import BaseReader
+
+PROCESS = uuid.uuid4()
 
 class Moody(BaseReader):
     def extract(self):
         stream = self.source_config.objects[0]
         yield [{"id": 1}]
-        print("pid", os.getpid(), flush=True)
+        print("process", PROCESS, flush=True)
         if stream == "dies":
             print("no more", file=sys.stderr)
             os._exit(3)
@@ -127,7 +129,7 @@ def test_a_process_that_dies_fails_its_stream_alone(workshop: Workshop) -> None:
     assert error["details"]["exit_code"] == 3
     assert "no more" in error["details"]["log"]
     assert workshop.table("dies").num_rows == 0
-    assert len({line for line in ran.stderr.splitlines() if line.startswith("pid")}) == 3
+    assert len({line for line in ran.stderr.splitlines() if line.startswith("process")}) == 3
     assert ran.report["plugins"][0]["outcome"] == "failed"
 
 

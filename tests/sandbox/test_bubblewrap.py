@@ -16,6 +16,7 @@ import dativo_plugin_sdk
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.bubblewrap import Process
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.missing_folders import made
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_plugin_sdk.errors import DativoError
@@ -118,7 +119,7 @@ def test_a_plugin_has_no_network(world: dict) -> None:
 def test_the_engines_environment_stays_outside(world: dict) -> None:
     assert "DATIVO_TEST_SECRET" not in world["environment"]
     assert "DATIVO_PLUGIN_TOKEN" not in world["environment"]
-    assert world["home"] == ["/job", "/tmp/.job", "/tmp"]
+    assert world["home"] == ["/job", str(Path.cwd()), "/tmp"]
 
 
 def test_only_temporary_folders_can_be_written(world: dict) -> None:
@@ -205,7 +206,8 @@ def test_what_is_granted_is_there_whoever_may_look_at_it_and_nothing_beside_it(t
     missing = tmp_path / "missing" / "deep"
     grant = Grant(read=(f"{tmp_path}/link/rows.csv",), write=(str(out), str(missing)))
 
-    seen = within(plugins, body, grant)
+    with made([str(missing)]):
+        seen = within(plugins, body, grant)
 
     assert seen == ["id\n1\n", "ENOENT", "EROFS", 7, None, 7]
     assert (out / "final.csv").read_text() == "written"

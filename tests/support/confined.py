@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from dativo_ingest.sandbox.bubblewrap import Process
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.unconfined import Unconfined
 
 PYTHON = os.path.realpath(sys.executable)
 """This Python, as a program that a plugin in another language could be."""
@@ -17,4 +17,4 @@ LIBRARY = str(Path(os.__file__).parent)
 
 def confined() -> Confinement:
     """Give what holds third-party plugins where nobody says anything."""
-    return Unconfined()
+    return Process()

@@ -8,17 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dativo_ingest.job.load import LoadedJob
+from dativo_ingest.job.load import LoadedJob, path_keys
 from dativo_ingest.plugin_process.found import FoundPlugin
 from dativo_ingest.plugin_process.holding import what_holds
 from dativo_ingest.plugin_process.records import Denied, End, Limited, Note, PluginRecord, Reached
-from dativo_ingest.sandbox.asked import EndConfig
+from dativo_ingest.sandbox.asked import EndConfig, local_paths
 from dativo_ingest.sandbox.audit import AuditLog, audit_file
 from dativo_ingest.sandbox.confinement import Confinement
-from dativo_ingest.sandbox.grant import Applicant, decide
+from dativo_ingest.sandbox.grant import Applicant, Grant, decide
+from dativo_ingest.sandbox.missing_folders import made
 from dativo_ingest.sandbox.policy import terms_of
 from dativo_ingest.sandbox.process_policy import PROCESS
+from dativo_ingest.sandbox.real_paths import is_within, real_path
 from dativo_ingest.sandbox.terms import Said, Terms
+from dativo_ingest.sandbox.unseen_paths import refuse_unseen
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import DativoError
 
@@ -53,9 +56,12 @@ def admitted(
     audit = _Audit.of(hosting, loaded, terms, end, plugin)
     try:
         asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
-        grant = decide(asks, terms, _end_config(loaded, end, config))
+        asked = _end_config(loaded, end, config)
+        grant = decide(asks, terms, asked)
         least = Said(loaded.job.sandbox.min, f"{loaded.locate(('sandbox', 'min'))} sandbox.min")
         confinement = what_holds(plugin, terms.sandbox, least)
+        if confinement.isolation != "none":
+            refuse_unseen(asks, plugin.folder, asked, grant)
     except DativoError as error:
         audit.write("refused", {"error_code": error.error_code, "refused": error.details.get("refused", [])})
         raise
@@ -81,10 +87,26 @@ def admitted(
     record.tell = told
     hosting.records.append(record)
     try:
-        yield record, confinement
+        with made(_missing(grant, asked)):
+            yield record, confinement
     finally:
         ended = {"outcome": record.outcome, "error_code": record.error_code, "usage": record.usage()}
         audit.write("ended", {**granted, **ended})
+
+
+def _missing(grant: Grant, config: EndConfig) -> Iterator[str]:
+    """Give what may be written and may have to be made, without links, as far as the operator allows where these lead.
+
+    What a job names as its source is none of it: a source that is not there is to be told.
+    """
+    named = {
+        path
+        for key in path_keys(config.connection)
+        for path in local_paths(config.value(("connection", key)), config.folder)
+    }
+    sources = named if config.end == "source" else set()
+    found = (real_path(path) for path in grant.write if path not in sources)
+    return (path for path in found if is_within(path, grant.write_within))
 
 
 def _end_config(loaded: LoadedJob, end: End, config: SourceConfig | TargetConfig) -> EndConfig:

@@ -25,6 +25,7 @@ from dativo_ingest.sandbox.grant import Applicant, decide
 from dativo_ingest.sandbox.policy import Policy, load_policy, terms_of
 from dativo_ingest.sandbox.process_policy import ISOLATIONS_VARIABLE, POLICY_VARIABLE
 from dativo_ingest.sandbox.terms import Terms
+from dativo_ingest.sandbox.unseen_paths import refuse_unseen
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.simple_writer import StateStore
 from dativo_plugin_sdk.streams import StreamReader
@@ -99,12 +100,12 @@ def _name_of(plugin: Any) -> str | None:
 def _processes_of(plugin: FoundPlugin, config: SourceConfig | TargetConfig) -> _Processes:
     """Let a plugin run with what its manifest asks for, held as ever: a policy speaks here of sandboxes alone."""
     end: End = "source" if plugin.kind == "reader" else "target"
-    grant = decide(
-        Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place),
-        Terms("conformance"),
-        EndConfig(end, Path.cwd(), config.connection, config.options, tuple(config.credentials)),
-    )
+    asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
+    asked = EndConfig(end, Path.cwd(), config.connection, config.options, tuple(config.credentials))
+    grant = decide(asks, Terms("conformance"), asked)
     confinement = what_holds(plugin, terms_of(_policy(), "conformance").sandbox)
+    if confinement.isolation != "none":
+        refuse_unseen(asks, plugin.folder, asked, grant)
     record = PluginRecord.of(end, plugin, grant, confinement)
     if noted := os.environ.get(ISOLATIONS_VARIABLE):
         with Path(noted).open("a", encoding="utf-8") as file:

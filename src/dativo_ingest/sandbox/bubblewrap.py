@@ -18,7 +18,7 @@ from dativo_ingest.sandbox.hosts import read_host
 from dativo_ingest.sandbox.inside_plan import INSIDE, INSIDE_AT, InsidePlan
 from dativo_ingest.sandbox.levels import Isolation
 from dativo_ingest.sandbox.process_findings import NAMESPACES, USER, bubblewrap, process_findings
-from dativo_ingest.sandbox.root_view import DEVICES, RootView, root_view
+from dativo_ingest.sandbox.root_view import DEVICES, KEPT, RootView, root_view
 from dativo_ingest.sandbox.run_spec import RunSpec
 from dativo_ingest.sandbox.seccomp import program
 from dativo_ingest.sandbox.unconfined import WARDEN
@@ -115,6 +115,25 @@ def _inside(spec: RunSpec, view: RootView, place: Place) -> tuple[str, ...]:
     return plan.command_line(view.python)
 
 
+def _working_folder(view: RootView) -> Path:
+    """Give the engine's working folder, for relative paths to mean the same; else the plugin's home.
+
+    What it may not write there it is told, and does not lose, as it would in a folder that goes with the sandbox.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:
+        return HOME
+    is_ours = any(here.is_relative_to(path) for path in (*map(Path, KEPT), *view.hidden))
+    return HOME if is_ours else here
+
+
+def _would_be_lost(here: Path, view: RootView) -> bool:
+    """Say whether what is written into the working folder would go to the sandbox's own files, if it could be."""
+    is_shown = any(here.is_relative_to(mount.path) for mount in view.mounts)
+    return not is_shown and here.is_relative_to(TEMPORARY) and here != Path(TEMPORARY)
+
+
 @dataclass
 class _Options:
     """The options that make a root, for the warden's child to complete (`dativo_ingest.sandbox.held`).
@@ -139,10 +158,12 @@ class _Options:
         made._devices()
         for place, text in {**_CONTENTS, "/etc/resolv.conf": _RESOLV[bool(grant.network)]}.items():
             made.options += ["--perms", "0444", "--file", [text], place]
-        made._show(view)
+        here = _working_folder(view)
+        made._show(view, here)
         made._bind("--ro-bind", INSIDE, INSIDE_AT, is_mapped=True)
         made._bind("--ro-bind", folder, _IO)
-        made.options += ["--remount-ro", "/", "--chdir", str(HOME)]
+        made.options += ["--remount-ro", str(here)] if _would_be_lost(here, view) else []
+        made.options += ["--remount-ro", "/", "--chdir", str(here)]
         return made
 
     def _devices(self) -> None:
@@ -151,9 +172,12 @@ class _Options:
         for name, target in _DEVICE_LINKS.items():
             self.options += ["--symlink", target, f"/dev/{name}"]
 
-    def _show(self, view: RootView) -> None:
+    def _show(self, view: RootView, here: Path) -> None:
         mounts = {mount.path: mount for mount in view.mounts}
-        for path in sorted({*mounts, *view.links, *view.hidden}):  # a folder before what is in it
+        for path in sorted({*mounts, *view.links, *view.hidden, here}):  # a folder before what is in it
+            if path == here:
+                self.options += ["--size", "4096", "--tmpfs"] if _would_be_lost(here, view) else ["--dir"]
+                self.options += [str(here)]
             if path in mounts:
                 mount = mounts[path]
                 self._bind("--ro-bind" if mount.access == "read" else "--bind", path, path, is_mapped=mount.is_mapped)

@@ -14,7 +14,7 @@ from dativo_ingest.sandbox.terms import Said, SandboxTerms
 from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_plugin_sdk.errors import SandboxError
 
-DEFAULT: Final[Backend] = "none"
+DEFAULT: Final[Backend] = "process"
 """What holds plugins where nobody says anything."""
 
 _LOGGER = logging.getLogger("dativo.plugins")

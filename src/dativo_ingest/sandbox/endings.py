@@ -36,6 +36,7 @@ KNOBS: Final = {
 UNANSWERED: Final = (PluginExecutionError, MemoryLimitError, SandboxError)
 """What an answer that did not come, or that nobody foresaw, may be."""
 
+_BUBBLEWRAP = "bwrap: "  # how it begins to say what it cannot do, after which it runs nothing
 _OWN_PLACES = ("/tmp/", "/job/", "/dev/", "/proc/")  # noqa: S108  a sandbox's own
 _SYSTEM_CALL = re.compile(re.escape(REFUSED_PREFIX) + r"the system call (\w+) \((\d+)\)")
 
@@ -89,8 +90,8 @@ def of_process(spec: RunSpec, found: Exit, usage: Usage, *, during: str, lines: 
 
 def of_start(spec: RunSpec, found: Exit, usage: Usage, *, lines: Sequence[str]) -> DativoError:
     """Make the error for a process that ended before it connected."""
-    said = [line.removeprefix(REFUSED_PREFIX) for line in lines if line.startswith(REFUSED_PREFIX)]
-    if found.exit_code == REFUSED and said:
+    said = [line.removeprefix(REFUSED_PREFIX) for line in lines if line.startswith((REFUSED_PREFIX, _BUBBLEWRAP))]
+    if said and (found.exit_code == REFUSED or said[-1].startswith(_BUBBLEWRAP)):
         return unheld(spec, said[-1])
     limit = _of_limit(spec, found, usage, "before it connected", lines)
     last = f": {lines[-1]}" if lines else ""

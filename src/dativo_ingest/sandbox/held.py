@@ -28,7 +28,9 @@ _MOVE_FROM_DESCRIPTOR = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
-_VIEW: Final = "/tmp"  # noqa: S108  every system has it; what is mounted over it is seen by this process alone
+_VIEW: Final = (
+    "/sys"  # every system has it, and nothing here needs what is there; this process alone sees what is mounted over it
+)
 _AF_INET, _AF_INET6, _SOCK_DGRAM, _IFF_UP = 2, 10, 2, 1
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C  # netdevice(7), ipv6(7)
 _INDEX_OF_LOOPBACK = 1

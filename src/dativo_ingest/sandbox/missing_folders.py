@@ -16,14 +16,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def made(paths: Iterable[str], *, kept: bool) -> Iterator[None]:
-    """Make the folders that are missing, with those above them; what cannot be made stays missing.
+def made(paths: Iterable[str]) -> Iterator[None]:
+    """Make the folders that are missing, with those above them, and remove again those that nothing came into.
 
-    A path with a suffix, such as ``lake.db``, is a file's, which its plugin makes in a folder that it may write.
+    What cannot be made stays missing. A path with a suffix, such as ``lake.db``, is a file's, which its plugin makes in
+    a folder that it may write.
 
     Args:
         paths: Absolute, without links.
-        kept: Whether they stay afterwards; else those that are empty are removed again.
     """
     new: list[Path] = []
     try:
@@ -33,7 +33,7 @@ def made(paths: Iterable[str], *, kept: bool) -> Iterator[None]:
                     _make(path, new)
         yield
     finally:
-        for path in reversed(new if not kept else []):
+        for path in reversed(new):
             with contextlib.suppress(OSError):  # it is not empty
                 path.rmdir()
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from dativo_ingest.job.files import MANIFEST_NAME
 from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.grant import Grant
-from dativo_ingest.sandbox.real_paths import is_within, look_at, real_path
+from dativo_ingest.sandbox.real_paths import is_within, look_at
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
 from dativo_plugin_sdk.errors import SandboxError
 
@@ -33,6 +34,7 @@ DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 HIDDEN: Final = (".dativo", ".git", ".env*")
 """What of a plugin's folder it does not see."""
 
+_CODE: Final = frozenset({MANIFEST_NAME, ".venv"})
 _SYSTEM: Final = (
     "/etc/ld.so.cache",
     "/etc/localtime",
@@ -57,7 +59,7 @@ _SYSTEM: Final = (
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _WITH_PROGRAMS: Final = ("/usr", "/bin", "/sbin", "/etc/alternatives")
 _LOADERS: Final = ("/lib/ld-*.so*", "/lib64/ld-*.so*", "/lib/*-linux-*/ld-*.so*")
-_KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
+KEPT: Final = ("/proc", "/sys", "/dev", "/run/io", "/run/dativo")
 """What is the sandbox's own, or the kernel's: never granted."""
 _FOLDERS_OF_MANY: Final = re.compile(
     "/(bin|boot|etc|home|lib|media|mnt|opt|root|run|sbin|srv|tmp|usr|usr/local|var|var/tmp)?"
@@ -125,6 +127,8 @@ def root_view(spec: RunSpec, environment: Mapping[str, str]) -> RootView:
         making.show_all(map(Path, _WITH_PROGRAMS))
     command, executable = _show_code(making, spec)
     making.show_grant(spec.grant)
+    if spec.code.folder is not None:
+        making.keep_code(spec.code.folder.resolve())
     if spec.grant.subprocess:
         own = [spec.code.folder] if spec.code.folder is not None else []
         executable = (*executable, *_WITH_PROGRAMS, *map(str, (engine.real, *own)))
@@ -186,15 +190,26 @@ class _Making:
             found = [path.resolve() for path in folder.glob(pattern)]
             self.hidden.update(path for path in found if path.is_relative_to(folder) and path.exists())
 
+    def hide_temporary(self, folder: Path) -> None:
+        """Leave out of a folder where all processes have theirs, with their sockets."""
+        temporary = Path(tempfile.gettempdir()).resolve()
+        if temporary.is_relative_to(folder):
+            self.hidden.add(temporary)
+
+    def keep_code(self, folder: Path) -> None:
+        """Keep a plugin from changing its code where it may write into its folder."""
+        if (mount := self.mounts.get(folder)) is not None and mount.access == "write":
+            for entry in folder.iterdir():
+                is_code = entry.suffix == ".py" or entry.name in _CODE or (entry / "__init__.py").is_file()
+                if is_code and not entry.is_symlink():
+                    self.mounts[entry] = Mount(entry, "read", is_mapped=True)
+
     def show_grant(self, grant: Grant) -> None:
         """Show what is granted, and take note which files these are.
 
         Raises:
             SandboxError: Something of it is neither file nor folder, or not the host's to give.
         """
-        for text in grant.write:
-            if is_within(real_path(text), grant.write_within):
-                _make_folder(Path(text))
         for text in grant.read:
             self._grant(Path(text), "read", grant.read_within)
         for text in grant.write:
@@ -208,10 +223,13 @@ class _Making:
             return  # the plugin finds that it is not there
         if not is_within(str(real), within):
             raise unavailable(f"{path} was granted and now leads to {real}, which is not", hint=_NARROWER)
-        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in _KEPT):
+        if real == Path("/") or any(real.is_relative_to(kept) or Path(kept).is_relative_to(real) for kept in KEPT):
             raise unavailable(f"{path} cannot be granted: it holds what is the sandbox's own", hint=_NARROWER)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise unavailable(f"{path} cannot be granted: it is neither a file nor a folder", hint=_NARROWER)
+        self.hide_temporary(real)
+        if real in self.hidden:
+            raise unavailable(f"{path} cannot be granted: other plugins have their sockets there", hint=_NARROWER)
         self.show(path, access, is_mapped=True)
         self.granted[str(real)] = (found.st_dev, found.st_ino)
 
@@ -234,15 +252,6 @@ class _Making:
 
 
 _NARROWER = "have the manifest name the files and folders that it needs, in filesystem.read and filesystem.write"
-
-
-def _make_folder(path: Path) -> None:
-    """Make a folder that may be written and is not there yet; a name like a file's is left to be made as one."""
-    if not path.suffix and not os.path.lexists(path):
-        try:
-            path.mkdir(parents=True)
-        except OSError:
-            return  # the plugin finds that it is not there
 
 
 @dataclass(frozen=True)
@@ -328,13 +337,11 @@ def _show_folder(making: _Making, folder: Path, code: Code) -> None:
     """Show a plugin's folder without what is not its code; of a folder of many, its files alone."""
     real = folder.resolve()
     if _is_of_many(real):
-        making.show_all([path for path in (code.file, folder / "dativo-plugin.yaml") if path is not None])
+        making.show_all([path for path in (code.file, folder / MANIFEST_NAME) if path is not None])
         return
     making.show(folder, is_mapped=True)
     making.hide(real)
-    temporary = Path(tempfile.gettempdir()).resolve()
-    if temporary.is_relative_to(real):
-        making.hidden.add(temporary)
+    making.hide_temporary(real)
 
 
 def _is_of_many(folder: Path) -> bool:

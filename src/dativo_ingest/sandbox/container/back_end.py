@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dativo_ingest.sandbox.confinement import Prepared
 from dativo_ingest.sandbox.container.engine import ContainerEngine, Image, connected, described, find, image_of
-from dativo_ingest.sandbox.container.mounts import PYTHON_LABEL, Shown, shown
+from dativo_ingest.sandbox.container.mounts import PYTHON_LABEL, Binding, Shown, shown
 from dativo_ingest.sandbox.controls import Control, Finding, State, unavailable
 from dativo_ingest.sandbox.environment import environment_of
 from dativo_ingest.sandbox.inside.landlock import version as landlock_version
@@ -32,6 +32,7 @@ IMAGE_LABEL: Final = "io.dativo.plugin-runner"
 _WARDEN = (sys.executable, "-I", "-S", str(Path(__file__).with_name("warden.py")))
 _PYTHON = "/usr/local/bin/python3"
 _IO = Path("/run/io")
+_EMPTY = "empty"
 _HOME, _TMP = Path("/job"), Path("/tmp")  # noqa: S108  the container's own
 _MOST_FILES, _MOST_TASKS = 4096, 4096
 _SHM_BYTES = 2**24
@@ -81,6 +82,7 @@ class Container:
             "api": self.engine.api,
             "name": folder.name,
             "files": {"resolv.conf": _NAMES[bool(spec.grant.network)], "hosts": _HOSTS},
+            "folders": [_EMPTY],
             "create": self._settings(spec, view, folder, token, user),
         }
         carriers = frozenset({os.geteuid()} if self.isolation == "vm" else ())  # gVisor's own process connects
@@ -109,13 +111,15 @@ class Container:
         from docker.types import HostConfig, LogConfig, Mount, Ulimit  # noqa: PLC0415  heavy, and an extra
 
         grant = spec.grant
+        bindings = [
+            *view.bindings,
+            *(Binding(str(folder / _EMPTY), path) for path in view.empty),
+            *(Binding(str(folder / name), f"/etc/{name}") for name in ("hosts", "resolv.conf")),
+            Binding(str(folder), str(_IO)),
+        ]
         mounts = [
             Mount(each.target, each.source, type="bind", read_only=not each.is_writable)
-            for each in sorted(view.bindings, key=lambda each: Path(each.target).parts)
-        ]
-        mounts.append(Mount(str(_IO), str(folder), type="bind", read_only=True))
-        mounts += [
-            Mount(f"/etc/{name}", str(folder / name), type="bind", read_only=True) for name in ("hosts", "resolv.conf")
+            for each in sorted(bindings, key=lambda each: Path(each.target).parts)
         ]
         has_own_kernel = self.isolation == "vm"
         return dict(
@@ -131,10 +135,7 @@ class Container:
                 cgroupns="private",
                 userns_mode="keep-id" if self.engine.is_rootless else None,
                 mounts=mounts,
-                tmpfs={
-                    str(_TMP): f"rw,nosuid,nodev,noexec,mode=1777,size={grant.tmp_bytes}",
-                    **dict.fromkeys(view.empty, "ro,nosuid,nodev,noexec,size=4096"),
-                },
+                tmpfs={str(_TMP): f"rw,nosuid,nodev,noexec,mode=1777,size={grant.tmp_bytes}"},
                 shm_size=min(_SHM_BYTES, grant.tmp_bytes),
                 mem_limit=grant.memory_bytes,
                 memswap_limit=grant.memory_bytes,

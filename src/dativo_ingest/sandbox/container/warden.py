@@ -30,6 +30,7 @@ from ..warden import read_plan, remove  # noqa: TID252  there is no package to n
 _ANSWER_S = 60.0
 _KILLED_S = 10.0
 _REMOVING_S = 20.0
+_AWAY_S = 600.0
 _LAST_OUTPUT_S = 1.0
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0
 _PAUSE_S = 0.05
@@ -167,14 +168,14 @@ class _Engine:
             raise _EngineError(f"the container's output cannot be joined: {head_end.splitlines()[0].decode()}")
         return joined, rest
 
-    def remove(self) -> bool:
+    def remove(self, within_s: float) -> bool:
         """Kill it, where it runs, and remove it; say whether it is gone. An engine that is away may come back."""
-        until_s = time.monotonic() + _REMOVING_S
+        until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:
             with contextlib.suppress(_EngineError):
                 if self.ask("DELETE", "?force=1&v=1").status in _GONE:
                     return True
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S * 4)
         return False
 
     def _check(self, answer: _Answer, what: str) -> None:
@@ -213,6 +214,13 @@ class _Output:
         self.is_open = bool(piece)
         self._received += piece
         self.pass_on()
+
+    def drop(self) -> None:
+        """Leave what is still to come: an engine waits for whoever does not take it."""
+        self.joined.close()
+        self.is_open = False
+        self._waiting = None
+        self._received.clear()
 
     def pass_on(self) -> None:
         """Pass on what has been taken, as far as there is room."""
@@ -275,6 +283,7 @@ class _Watch:
                 if self._alive in ready and not self.is_killed:
                     self.is_killed = True
                     until_s = time.monotonic() + _KILLED_S
+                    self._output.drop()
                     self._engine.ask("POST", "/kill?signal=KILL")
                 if self._end.fileno() in ready and not self._end.take():
                     self.exit_code = self._code()
@@ -359,7 +368,7 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
     unheld: str | None = None
     oom_kills = 0
     try:
-        _write_files(plan["files"], folder)
+        _write_files(plan, folder)
         engine.create(plan["create"])
         output = _Output(*engine.attach())
         engine.start()
@@ -369,8 +378,8 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
     except (_EngineError, OSError) as error:
         unheld = str(error)
     is_away = watch is not None and watch.exit_code is None
-    if not is_away:
-        _remove(engine, plan["name"])
+    if not is_away and not engine.remove(_REMOVING_S):
+        _say(f"the container {plan['name']} could not be removed: docker rm -f {plan['name']}")
     said = {
         "exit_code": None if watch is None or watch.is_killed else watch.exit_code,
         "signal": signal.SIGKILL if watch is not None and watch.is_killed else None,
@@ -383,17 +392,26 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it any more
         os.write(status, json.dumps(said).encode() + b"\n")
     if is_away:
-        os.close(status)
-        _remove(engine, plan["name"])
+        _say(f"the container {plan['name']} is removed when its engine is back, within {_AWAY_S / 60:.0f} minutes")
+        _remove_later(engine)
 
 
-def _remove(engine: _Engine, name: str) -> None:
-    if not engine.remove():
-        _say(f"the container {name} could not be removed, and may be running: docker rm -f {name}")
+def _remove_later(engine: _Engine) -> None:
+    """Have another process wait for the engine, for whom nobody waits."""
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            os.closerange(0, 2**10)
+            engine.remove(_AWAY_S)
+        finally:
+            os._exit(0)
 
 
-def _write_files(files: dict[str, str], folder: str) -> None:
-    for name, text in files.items():
+def _write_files(plan: dict[str, Any], folder: str) -> None:
+    for name in plan["folders"]:
+        os.mkdir(os.path.join(folder, name))  # noqa: PTH102, PTH118  pathlib takes long to import
+        os.chmod(os.path.join(folder, name), 0o755)  # noqa: PTH101, PTH118, S103  likewise; it is empty
+    for name, text in plan["files"].items():
         number = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)  # noqa: PTH118  pathlib takes long to import
         os.write(number, text.encode())
         os.fchmod(number, 0o644)

@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> NoReturn:
     except (OSError, WrongError, ValueError, KeyError) as error:
         os.write(2, f"{_PREFIX}{error}\n".encode(errors="replace"))
         os._exit(REFUSED)
+    os.environ.pop("PWD", None)  # bubblewrap's
     if plan["module"] is None:
         _execute(plan["command"])
     _host(plan["module"])
@@ -87,9 +88,11 @@ def _host(module: str) -> NoReturn:
     del sys.path[0]
     sys.argv[:] = [module]
 
-    import runpy  # noqa: PLC0415  what follows costs time that a refusal does not need
+    import faulthandler  # noqa: PLC0415  what follows costs time that a refusal does not need
+    import runpy  # noqa: PLC0415
     import site  # noqa: PLC0415
 
+    faulthandler.enable()
     site.main()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit(0)
