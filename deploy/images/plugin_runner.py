@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from archive import Image
-from build import build
 from image_files import USER, ImageFiles, labels, required
+from image_script import build
 
 _SDK = "dativo-plugin-sdk"
 _NEEDED = (_SDK, "numpy")

@@ -43,7 +43,10 @@ _PODMAN = (
     "libglib2.0-0",
 )
 _GVISOR = ("runsc",)
-_SOURCES = ("deploy/images", "sdk/src", "src/dativo_ingest")
+_SOURCES = {
+    "plugin_runner": ("deploy/images", "sdk/src", "src/dativo_ingest/sandbox/inside"),
+    "engine": ("deploy/images", "sdk/src", "src/dativo_ingest"),
+}
 _END_S = 30.0
 # gVisor's other platform needs the machine's own virtualisation; sockets of the host's are closed to it by default.
 _RUNSC = '#!/bin/sh\nexec {program} --platform=ptrace --network=none --host-uds=open "$@"\n'
@@ -105,16 +108,16 @@ def without_image(name: Name) -> Iterator[ContainerEngine]:
 def load(engine: ContainerEngine, script: str) -> str:
     """Build the image of a script in ``deploy/images``, unless it is there, and give its id."""
     with _locked("images"):
-        return _loaded(engine, _archive(script))
+        return _loaded(engine, archive(script))
 
 
-def _archive(script: str) -> Path:
+def archive(script: str) -> Path:
     """Give the image's archive, named by its id; it is built again when something that it is made of has changed."""
     place = _TOOLS / "engines" / "images"
     hashed = hashlib.sha256(sys.version.encode())
     for each in sorted(importlib.metadata.distributions(), key=lambda each: each.name):
         hashed.update(f"{each.name} {each.version}\n".encode())
-    for folder in _SOURCES:
+    for folder in _SOURCES[script]:
         for path in sorted((_TOOLS.parent / folder).rglob("*.py")):
             hashed.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     key = f"{script}-{hashed.hexdigest()[:16]}"
@@ -128,11 +131,11 @@ def _archive(script: str) -> Path:
     return (place / "new").rename(place / f"{key}-{built.stdout.strip().removeprefix('sha256:')}.tar")
 
 
-def _loaded(engine: ContainerEngine, archive: Path) -> str:
-    image = f"sha256:{archive.stem.rpartition('-')[2]}"
+def _loaded(engine: ContainerEngine, built: Path) -> str:
+    image = f"sha256:{built.stem.rpartition('-')[2]}"
     with closing(DockerClient(base_url=engine.url, timeout=300)) as client:
         if image not in {each.id for each in client.images.list()}:
-            with archive.open("rb") as content:
+            with built.open("rb") as content:
                 client.images.load(content)
             for old in client.images.list(filters={"dangling": True}):
                 with suppress(APIError):  # somebody runs it

@@ -34,7 +34,7 @@ class InsidePlan:
         processes: The most processes and threads of its user namespace; None where another limit holds.
         hosts: What may be reached, ``host:port``.
         proxy: The socket through which that is.
-        filtered: Whether a filter of system calls must be on.
+        filter: A filter of system calls to be put on, in base64; None where one is on already.
         not_kernel: Release and version of the kernel that it must not be; None where it may be any.
         files: Device and number of paths that must be what they were when they were granted.
     """
@@ -50,7 +50,7 @@ class InsidePlan:
     processes: int | None = None
     hosts: tuple[str, ...] = ()
     proxy: str = "/run/io/egress.sock"
-    filtered: bool = True
+    filter: str | None = None
     not_kernel: str | None = None
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 

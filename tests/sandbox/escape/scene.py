@@ -162,6 +162,10 @@ def _confinement(order: Mapping[str, Any]) -> Confinement:
             from dativo_ingest.sandbox.bubblewrap import Process
 
             return Process()
+        case "container":
+            from dativo_ingest.sandbox.container.back_end import container
+
+            return container(engine=order["engine"], image=order["image"], runtime=order["runtime"])
     raise ValueError(order["backend"])
 
 
@@ -342,7 +346,8 @@ class Attempts:
         self.found: dict[str, tuple[bool, str]] = {}
         self._scene = scene
         self._confinement = confinement
-        self._names = names()
+        self._has_own_kernel = confinement.isolation == "vm"
+        self._names = [name for name in names() if not (self._has_own_kernel and name.startswith("limits:"))]
 
     def make(self) -> None:
         """Make them all."""
@@ -355,7 +360,7 @@ class Attempts:
             again = [name for name in others if name.partition(":")[0] in AGAIN and name != NO_PROXY]
             signs |= self._make(again, with_network)
             met = _step(neighbour, 1)["met"]
-        for name in ALONE:
+        for name in () if self._has_own_kernel else ALONE:
             self._make([name])
         self._make(programs, replace(GRANT, subprocess=False))
         for name, sign in signs.items():
@@ -365,7 +370,11 @@ class Attempts:
         """Tell where the host sees the neighbour."""
         token = neighbour.session.token
         pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if token in _text(path)]
-        return {"neighbour_pid": max(pids), "neighbour_mark": token, "neighbour_run": str(neighbour.session._folder)}
+        return {
+            "neighbour_pid": max(pids, default=neighbour.session._process.pid),
+            "neighbour_mark": token,
+            "neighbour_run": str(neighbour.session._folder),
+        }
 
     def _has_come(self, sign: str, met: str) -> bool:
         match sign:

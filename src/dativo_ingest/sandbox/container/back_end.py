@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from dativo_ingest.sandbox.inside.landlock import version as landlock_version
 from dativo_ingest.sandbox.inside_plan import InsidePlan
 from dativo_ingest.sandbox.levels import Isolation
 from dativo_ingest.sandbox.run_spec import RunSpec
-from dativo_ingest.sandbox.seccomp import PROFILE, profile, profile_path
+from dativo_ingest.sandbox.seccomp import PROFILE, profile, profile_path, program
 
 USER: Final = 65532
 """Who a plugin is in a container of root's engine."""
@@ -240,7 +241,7 @@ def _inside(spec: RunSpec, view: Shown, user: int, *, has_own_kernel: bool) -> I
         landlock=not has_own_kernel and landlock_version() > 0,
         programs=spec.grant.subprocess,
         hosts=spec.grant.network,
-        filtered=not has_own_kernel,
+        filter=base64.b64encode(program()).decode() if has_own_kernel else None,  # its kernel knows no profile
         not_kernel=f"{os.uname().release} {os.uname().version}" if has_own_kernel else None,
         files={} if has_own_kernel else view.granted,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _usual() -> Iterator[Path]:
 
 
 @contextmanager
-def connected(socket: Path) -> Iterator[APIClient]:
+def connected(path: Path) -> Iterator[APIClient]:
     """Talk with an engine; what goes wrong is told in our terms.
 
     Raises:
@@ -130,45 +131,50 @@ def connected(socket: Path) -> Iterator[APIClient]:
         from requests.exceptions import RequestException  # noqa: PLC0415
     except ImportError as error:
         raise unavailable(f"containers need a library that is not there: {error.name}", hint=EXTRA) from error
-    _check_socket(socket)
+    _check_socket(path)
     client = None
     try:
-        client = APIClient(base_url=f"{_UNIX}{socket}", version="auto", timeout=_ASK_S)
+        client = APIClient(base_url=f"{_UNIX}{path}", version="auto", timeout=_ASK_S)
         yield client
     except (DockerException, RequestException) as error:
-        raise unavailable(f"the container engine at {socket} does not answer: {error}", hint=INSTALL) from error
+        raise _no_answer(path, error) from error
     finally:
         if client is not None:
             client.close()
 
 
-def _check_socket(socket: Path) -> None:
+def _check_socket(path: Path) -> None:
+    """Try whether somebody listens, which says more than the library does."""
     try:
-        is_socket = socket.is_socket()
+        with socket.socket(socket.AF_UNIX) as tried:
+            tried.settimeout(_ASK_S)
+            tried.connect(str(path))
     except PermissionError as error:
-        raise _not_permitted(socket) from error
-    if not is_socket:
-        raise unavailable(f"there is no container engine at {socket}", hint=f"{INSTALL}; or set sandbox.engine")
-    if not os.access(socket, os.W_OK):
-        raise _not_permitted(socket)
+        raise unavailable(
+            f"this user (uid {os.geteuid()}) may not open the container engine's socket {path}",
+            hint="add the user to the socket's group, which makes it as good as root, or use an engine of its own: "
+            "systemctl --user start podman.socket",
+        ) from error
+    except FileNotFoundError as error:
+        raise unavailable(
+            f"there is no container engine at {path}", hint=f"{INSTALL}; or set sandbox.engine"
+        ) from error
+    except OSError as error:
+        raise _no_answer(path, error) from error
 
 
-def _not_permitted(socket: Path) -> SandboxError:
-    return unavailable(
-        f"this user (uid {os.geteuid()}) may not open the container engine's socket {socket}",
-        hint="add the user to the socket's group, which makes it as good as root, or use an engine of its own: "
-        "systemctl --user start podman.socket",
-    )
+def _no_answer(path: Path, error: Exception) -> SandboxError:
+    return unavailable(f"the container engine at {path} does not answer: {error}", hint=f"start it, or {INSTALL}")
 
 
-def described(client: APIClient, socket: Path) -> ContainerEngine:
+def described(client: APIClient, path: Path) -> ContainerEngine:
     """Ask an engine what it is."""
     said: dict[str, Any] = client.version()
     info: dict[str, Any] = client.info()
     components = {each.get("Name"): each.get("Version", "") for each in said.get("Components") or ()}
     is_podman = _PODMAN in components
     return ContainerEngine(
-        socket=socket,
+        socket=path,
         kind="Podman" if is_podman else "Docker",
         version=str(components[_PODMAN] if is_podman else said.get("Version", "")),
         api=str(client.api_version),

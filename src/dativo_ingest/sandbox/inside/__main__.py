@@ -6,6 +6,7 @@ should be the process ends with 125, before any code of the plugin's has run, an
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ if not __package__:  # run as a folder: the package is found by the folder it li
     __package__ = "inside"
 
 from .call_names import CALLS
+from .filters import hold_to
 from .first import be_first
 from .landlock import restrict
 from .programs import deny_programs
@@ -43,6 +45,8 @@ def main(arguments: list[str]) -> NoReturn:
             is_needed=plan["landlock"],
             denies_tcp=not plan["hosts"],
         )
+        if plan["filter"] is not None:
+            hold_to(base64.b64decode(plan["filter"]), "the list of system calls")
         if not plan["programs"]:
             deny_programs(also_exec=plan["module"] is not None)
         verify(plan)

@@ -6,11 +6,11 @@ nothing after it is.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-_PR_SET_SECCOMP, _FILTER = 22, 2
+from .filters import hold_to
+
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # places in struct seccomp_data
 _LOAD, _IF_EQUAL, _IF_ALL_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
@@ -32,11 +32,7 @@ def deny_programs(*, also_exec: bool) -> None:
     """
     program = _filter(os.uname().machine, also_exec=also_exec)
     instructions = b"".join(struct.pack("=HBBI", *each) for each in program)
-    held = ctypes.create_string_buffer(instructions, len(instructions))
-    described = struct.pack("@HP", len(program), ctypes.addressof(held))
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_SECCOMP, _FILTER, described, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"the filter against other programs: {os.strerror(number)}")
+    hold_to(instructions, "the filter against other programs")
 
 
 def _filter(machine: str, *, also_exec: bool) -> list[tuple[int, int, int, int]]:
