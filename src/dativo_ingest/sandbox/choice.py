@@ -103,8 +103,6 @@ def _unconfined(wanted: Wanted) -> Unconfined:
         SandboxError: Nobody does.
     """
     terms = wanted.terms
-    if terms.backend.value is None:
-        return Unconfined()
     code = f"sha256:{wanted.code_sha256()}"
     if code not in terms.trusted.value:
         raise unavailable(
