@@ -81,6 +81,7 @@ class Container:
         plan = {
             "socket": str(self.engine.socket),
             "api": self.engine.api,
+            "kind": self.engine.kind,
             "name": folder.name,
             "files": {"resolv.conf": _NAMES, "hosts": _HOSTS},
             "folders": [_EMPTY],
