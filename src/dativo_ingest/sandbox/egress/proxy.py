@@ -43,6 +43,7 @@ CONNECT_S: Final = 30.0
 _PIECE_BYTES = 2**17
 _MOST_HEADS = 64  # requests that are not answered yet, beside the open connections
 _MOST_LOOKUPS = 8
+_MOST_WARNINGS = 200
 _CLOSING_S = 5.0
 _PAUSE_S = 0.1
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
@@ -86,26 +87,25 @@ class Proxy:
     Args:
         listener: The socket that it listens on already; it is closed with the proxy.
         reach: Whom the process may reach.
+        record: Where it is noted what the process reached and was denied.
         plugin: Its name, for messages.
         uids: Whose connections are taken.
         resolve: How names are resolved.
         head_s: How long a request may take to come.
-
-    Attributes:
-        record: What the process reached and was denied.
     """
 
     def __init__(  # noqa: PLR0913  what there is to say of it
         self,
         listener: socket.socket,
         reach: Reach,
+        record: Record,
         *,
         plugin: str,
         uids: Collection[int],
         resolve: Resolve = resolve,
         head_s: float = HEAD_S,
     ) -> None:
-        self.record = Record()
+        self.record = record
         self._listener = listener
         self._reach = reach
         self._plugin = plugin
@@ -113,6 +113,7 @@ class Proxy:
         self._resolve = resolve
         self._head_s = head_s
         self._open = 0
+        self._said: set[str] = set()
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -188,7 +189,7 @@ class Proxy:
         except _DeniedError as error:
             await self._refuse_denied(peer, error.status, error.denial)
         except _UnreachableError as error:
-            _LOGGER.warning("the plugin %s cannot reach %s: %s", self._plugin, host, error.why)
+            self._warn(f"cannot reach {host}: {error.why}")
             await self._refuse(peer, error.status, error.why)
         except OSError:  # the plugin is gone, or its process
             return
@@ -199,7 +200,13 @@ class Proxy:
 
     def _deny(self, denial: Denial) -> None:
         if self.record.denied(denial):
-            _LOGGER.warning("the plugin %s was denied %s: %s", self._plugin, denial.place, denial.why)
+            self._warn(f"was denied {denial.place}: {denial.why}")
+
+    def _warn(self, text: str) -> None:
+        """Say something once: a plugin can try for as long as it likes."""
+        if text not in self._said and len(self._said) < _MOST_WARNINGS:
+            self._said.add(text)
+            _LOGGER.warning("the plugin %s %s", self._plugin, text)
 
     async def _asked(self, peer: socket.socket) -> Host:
         head = bytearray()
