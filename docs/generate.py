@@ -29,6 +29,7 @@ from dativo_ingest.cli.program import dativo
 from dativo_ingest.cli.schema import document
 from dativo_ingest.job import delete_detection, model as job_model
 from dativo_ingest.run import documents_schema
+from dativo_ingest.run.plugin_events import METRICS
 from dativo_ingest.sandbox.limits import LIMITS
 from dativo_plugin_sdk import errors
 
@@ -92,6 +93,8 @@ def region(name: str) -> str:  # noqa: PLR0911  one per region
             return _exit_codes()
         case "grant_defaults":
             return _grant_defaults()
+        case "metrics":
+            return _table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()])
         case "commands":
             return "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items())
     module, _, class_name = name.partition(":")

@@ -104,6 +104,42 @@ def test_a_plugin_runs_as_in_a_job_in_a_process_of_its_own(silent: Path) -> None
     assert here.exit_code == 70
 
 
+FINDING = """
+        import os
+        yield [{"id": 1}, {"id": 2}] if os.path.exists("/run/dativo") == IS_HELD else []
+"""
+
+
+@pytest.mark.parametrize(("isolation", "is_held"), [("none", False), ("process", True)])
+def test_a_plugin_is_held_as_it_is_asked_for(silent: Path, isolation: str, is_held: bool) -> None:
+    silent.write_text(
+        PLUGIN.replace('        yield [{"id": 1}, {"id": 2}]\n', FINDING.replace("IS_HELD", str(is_held)))
+    )
+
+    done = CliRunner().invoke(
+        dativo, ["plugin", "test", str(silent), "--check", "rows", "--isolation", isolation, "--json"]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["isolation"] == isolation
+
+
+def test_a_policy_that_asks_for_more_is_obeyed(silent: Path) -> None:
+    policy = silent.with_name("policy.yaml")
+    policy.write_text("version: 1\ndefaults: {sandbox: {min: process}}\n")
+
+    done = CliRunner().invoke(
+        dativo, ["plugin", "test", str(silent), "--check", "rows", "--isolation", "none", "--policy", str(policy)]
+    )
+
+    assert done.exit_code == 70
+    assert "must have at least isolation process" in " ".join(done.stdout.split())
+
+
+def test_two_ways_to_be_held_are_a_wrong_command_line(silent: Path) -> None:
+    assert told_of(silent, "--isolation", "process").exit_code == 2
+
+
 def test_a_plugin_without_tests_is_told_where_they_belong(tmp_path: Path) -> None:
     (tmp_path / "silent.py").write_text(PLUGIN)
 

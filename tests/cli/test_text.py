@@ -256,15 +256,23 @@ def test_a_failed_stream_shows_its_error_and_what_to_do(retryable: bool, advice:
     ]
 
 
-def test_what_a_plugin_used_is_shown_and_that_it_has_no_sandbox() -> None:
+@pytest.mark.parametrize(
+    ("isolation", "controls", "held"),
+    [
+        ("none", {}, "a process of its own, no sandbox"),
+        ("process", {"files": "enforced"}, "sandbox process"),
+        ("process", {"files": "enforced", "cpu": "weaker"}, "sandbox process (cpu weaker)"),
+        ("vm", {"landlock": "absent"}, "sandbox vm (landlock absent)"),
+    ],
+)
+def test_what_a_plugin_used_is_shown_and_how_it_was_held(isolation: str, controls: dict[str, str], held: str) -> None:
     usage = {"cpu_s": 12.34, "peak_memory_bytes": 250_000_000, "starts": 1}
-    plugin = {"end": "source", "name": "stripe-reader", "version": "1.4.0", "usage": usage}
+    named = {"end": "source", "name": "stripe-reader", "version": "1.4.0"}
+    plugin = {**named, "usage": usage, "isolation": isolation, "controls": controls}
 
     shown = text.report_text(report(stream("orders"), plugins=[plugin])).splitlines()
 
-    assert shown[4] == (
-        "  source stripe-reader 1.4.0: a process of its own, no sandbox; 12.3 s of CPU, 250.0 MB of memory"
-    )
+    assert shown[4] == f"  source stripe-reader 1.4.0: {held}; 12.3 s of CPU, 250.0 MB of memory"
 
 
 def test_schema_changes_and_warnings_are_shown() -> None:

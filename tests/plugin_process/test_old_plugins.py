@@ -156,3 +156,52 @@ def test_a_variable_of_the_environment_is_there_where_the_policy_names_it(folder
     assert "environment: [SHOP_REGION]" in without.stderr
     assert with_it.exit_code == 0, with_it.output
     assert written(folder, "regions") == [{"region": "eu"}]
+
+
+GREEDY = """
+import os, urllib.request
+from dativo_ingest.plugins import BaseReader
+
+class Greedy(BaseReader):
+    def extract(self):
+        {"host": lambda: urllib.request.urlopen("http://api.example.com/"),
+         "address": lambda: urllib.request.urlopen("http://192.0.2.1/"),
+         "file": lambda: open("/etc/hostname"),
+         "output": lambda: open("state.json", "w"),
+         "child": lambda: os.fork()}[self.source_config.objects[0]]()
+        yield [{"id": 1}]
+"""
+
+
+def test_what_a_plugin_without_a_manifest_lacks_is_told_with_the_line_that_gives_it(folder: Path) -> None:
+    (folder / "apart").mkdir()
+    (folder / "apart" / "greedy.py").write_text(GREEDY)
+    write_job("apart/greedy.py:Greedy", ["host", "address", "file", "output", "child"], credentials={})
+
+    ran = invoke("run", "--progress", "none", "--report", "report.json")
+
+    assert ran.exit_code == 70
+    hints = {error["stream"]: error["hint"] for error in json.loads((folder / "report.json").read_text())["errors"]}
+    keys = {
+        "host": "capabilities.network",
+        "address": "capabilities.network",
+        "file": "capabilities.filesystem",
+        "output": f"capabilities.filesystem.write: [{folder}/state.json]",
+        "child": "capabilities.subprocess: true",
+    }
+    assert {stream: hint for stream, hint in hints.items() if keys[stream] not in hint} == {}
+    assert all("a dativo-plugin.yaml beside greedy.py" in hint for hint in hints.values())
+    assert len(hints) == 5
+
+
+def test_a_writer_without_a_manifest_does_not_write_where_nothing_would_stay(folder: Path) -> None:
+    write_job("ticket_reader.py:TicketReader", ["open"])
+    (folder / "dativo-plugin.yaml").unlink()
+
+    ran = invoke("run", "--progress", "none")
+
+    said = " ".join(ran.stderr.split())
+    assert ran.exit_code == 77
+    assert f"may not write {folder}/out" in said
+    assert 'let a dativo-plugin.yaml beside line_writer.py have capabilities: {filesystem: {write: ["config:' in said
+    assert not (folder / "out").exists()

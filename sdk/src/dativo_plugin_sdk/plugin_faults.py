@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +15,7 @@ _SDK = str(Path(__file__).parent)
 _OUTERMOST, _INNERMOST = 3, 2
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _STARTERS = ("subprocess.py", "multiprocessing/popen_fork.py", "multiprocessing/util.py")
+_UNREACHED = frozenset({errno.EACCES, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPERM})
 _NO_THREAD = "can't start new thread"
 
 
@@ -68,6 +71,8 @@ def limit_of(error: BaseException) -> str | None:
 
 def of_system(error: BaseException) -> dict[str, str]:
     """Give what the system said no with, by name, and to what; nothing of other errors."""
+    if any(map(_is_of_host, _chain(error))):
+        return {"wanted": "a host"}
     name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
     if not isinstance(error, OSError) or name is None:
         return {}
@@ -77,6 +82,26 @@ def of_system(error: BaseException) -> dict[str, str]:
     if isinstance(error.filename, str):
         facts["path"] = error.filename
     return facts
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Give an error and those that it came of."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _is_of_host(error: BaseException) -> bool:
+    """Say whether it was a host that could not be found or reached."""
+    if isinstance(error, socket.gaierror):
+        return True
+    if not isinstance(error, OSError) or error.errno not in _UNREACHED:
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "connect(" in (frames[-1].line or "")
 
 
 def is_of_start(error: BaseException) -> bool:

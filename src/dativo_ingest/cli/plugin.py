@@ -65,7 +65,13 @@ def new(*, name: str, kind: Any, folder: str) -> int:
 )
 @click.argument("path", callback=_path)
 @click.option("--check", "only", multiple=True, metavar="NAME", help="Make this check alone; may be repeated.")
-@click.option("--in-process", is_flag=True, help="Run the plugin in the tests' own process, without the engine.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["in-process", "none", "process", "container"]),
+    help="How the plugin is held: in-process is the tests' own process, without the engine; the others are as in a "
+    "job. Left out: as the policy says, else process.",
+)
+@click.option("--in-process", is_flag=True, help="The same as --isolation in-process.")
 @click.option(
     "--policy",
     envvar="DATIVO_POLICY",
@@ -74,7 +80,15 @@ def new(*, name: str, kind: Any, folder: str) -> int:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
-def test(*, path: Path, only: tuple[str, ...], in_process: bool, policy: str | None, as_json: bool) -> int:
+def test(
+    *,
+    path: Path,
+    only: tuple[str, ...],
+    isolation: Any,
+    in_process: bool,
+    policy: str | None,
+    as_json: bool,
+) -> int:
     """Run the conformance suites of a plugin: a project's folder, a file, or a file of tests.
 
     The suites are those that its tests subclass (see docs/testing-a-plugin.md). The plugin runs in a sandbox, as
@@ -84,7 +98,9 @@ def test(*, path: Path, only: tuple[str, ...], in_process: bool, policy: str | N
     from dativo_ingest.cli.plugin_test import run_suites
     from dativo_ingest.cli.plugin_text import conformance_text
 
-    document = run_suites(path, in_process=in_process, only=only, policy=policy)
+    if in_process and isolation not in {None, "in-process"}:
+        raise click.UsageError("--in-process and --isolation say different things.")
+    document = run_suites(path, isolation="in-process" if in_process else isolation, only=only, policy=policy)
     if as_json:
         emit_json(document)
     else:

@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from dativo_ingest.sandbox.levels import ISOLATIONS, weakest
-from dativo_ingest.sandbox.process_policy import ISOLATIONS_VARIABLE, POLICY_VARIABLE
+from dativo_ingest.sandbox.process_policy import BACKEND_VARIABLE, ISOLATIONS_VARIABLE, POLICY_VARIABLE
 from dativo_plugin_sdk.errors import MissingConfigError, PluginLoadError, ResourceNotFoundError
+
+TestIsolation: TypeAlias = Literal["in-process", "none", "process", "container"]
 
 CONFORMANCE = "dativo.conformance/1"
 
@@ -23,12 +25,15 @@ _NO_TESTS = 5  # pytest's exit code where it collected nothing
 _TALK_LINES = 30
 
 
-def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = (), policy: str | None = None) -> dict[str, Any]:
+def run_suites(
+    path: Path, *, isolation: TestIsolation | None, only: Sequence[str] = (), policy: str | None = None
+) -> dict[str, Any]:
     """Run the suites of a plugin and give the document of what became of each check.
 
     Args:
         path: What `tests_of` finds tests for.
-        in_process: Whether the plugin runs in the tests' own process, without the engine.
+        isolation: How the plugin is held, ``in-process`` in the tests' own process and without the engine; None is
+            what the policy says, else what holds it in a job.
         only: The checks to make; all where there is none.
         policy: The policy that says how the plugin is held.
 
@@ -43,6 +48,7 @@ def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = (), policy
             hint="pip install 'dativo-plugin-sdk[testing]'",
         )
     tests = tests_of(path)
+    in_process = isolation == "in-process"
     with tempfile.TemporaryDirectory(prefix="dativo-plugin-test-") as folder:
         found, held = Path(folder) / "found.json", Path(folder) / "isolations"
         plugins = ["-p", "dativo", "-p", "no:cacheprovider", *([] if in_process else ["-p", _ENGINE])]
@@ -61,6 +67,7 @@ def run_suites(path: Path, *, in_process: bool, only: Sequence[str] = (), policy
                 "PYTHONDONTWRITEBYTECODE": "1",
                 ISOLATIONS_VARIABLE: str(held),
                 **({POLICY_VARIABLE: policy} if policy else {}),
+                **({BACKEND_VARIABLE: isolation} if isolation else {}),
             },
             check=False,
         )

@@ -167,10 +167,18 @@ def report_text(
 
 
 def _plugin_line(plugin: Mapping[str, Any]) -> str:
-    """Say what a plugin has used, and that nothing but a process of its own keeps it apart."""
+    """Say how a plugin was held, and what it has used."""
     usage = plugin["usage"]
     used = f"{usage['cpu_s']:.1f} s of CPU, {size(usage['peak_memory_bytes'])} of memory"
-    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: a process of its own, no sandbox; {used}"
+    return f"  {plugin['end']} {plugin['name']} {plugin['version']}: {_held(plugin)}; {used}"
+
+
+def _held(plugin: Mapping[str, Any]) -> str:
+    """Say by what a plugin was kept from the machine, and which controls do less than they should."""
+    if plugin["isolation"] == "none":
+        return "a process of its own, no sandbox"
+    lesser = [f"{control} {state}" for control, state in plugin["controls"].items() if state != "enforced"]
+    return f"sandbox {plugin['isolation']}" + (f" ({', '.join(lesser)})" if lesser else "")
 
 
 def _elapsed_ms(report: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,10 +21,12 @@ from dativo_ingest.plugin_process.remote_writer import remote_writer
 from dativo_ingest.plugin_process.starting import Hosted, Starter
 from dativo_ingest.registry.plugins import found_in_file
 from dativo_ingest.sandbox.asked import EndConfig
+from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.grant import Applicant, decide
 from dativo_ingest.sandbox.policy import Policy, load_policy, terms_of
-from dativo_ingest.sandbox.process_policy import ISOLATIONS_VARIABLE, POLICY_VARIABLE
-from dativo_ingest.sandbox.terms import Terms
+from dativo_ingest.sandbox.process_policy import BACKEND_VARIABLE, ISOLATIONS_VARIABLE, POLICY_VARIABLE
+from dativo_ingest.sandbox.terms import Said, Terms
+from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.sandbox.unseen_paths import refuse_unseen
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.simple_writer import StateStore
@@ -103,7 +105,7 @@ def _processes_of(plugin: FoundPlugin, config: SourceConfig | TargetConfig) -> _
     asks = Applicant(plugin.title, plugin.sha256, plugin.manifest, plugin.manifest_place)
     asked = EndConfig(end, Path.cwd(), config.connection, config.options, tuple(config.credentials))
     grant = decide(asks, Terms("conformance"), asked)
-    confinement = what_holds(plugin, terms_of(_policy(), "conformance").sandbox)
+    confinement = _holding(plugin)
     if confinement.isolation != "none":
         refuse_unseen(asks, plugin.folder, asked, grant)
     record = PluginRecord.of(end, plugin, grant, confinement)
@@ -111,6 +113,17 @@ def _processes_of(plugin: FoundPlugin, config: SourceConfig | TargetConfig) -> _
         with Path(noted).open("a", encoding="utf-8") as file:
             file.write(f"{record.isolation}\n")
     return _Processes(plugin, config, Hosted(record, confinement=confinement))
+
+
+def _holding(plugin: FoundPlugin) -> Confinement:
+    """Choose what holds a plugin: the back end that is asked for, else the policy's, else what holds it in a job."""
+    terms = terms_of(_policy(), "conformance").sandbox
+    match os.environ.get(BACKEND_VARIABLE):
+        case "none" if terms.min.value in {None, "none"}:
+            return Unconfined()  # its own author asks for it, whose tests run in this process anyway
+        case ("none" | "process" | "container") as backend:
+            terms = replace(terms, backend=Said(backend, "--isolation"))
+    return what_holds(plugin, terms)
 
 
 def _policy() -> Policy | None:

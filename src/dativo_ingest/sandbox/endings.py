@@ -5,6 +5,7 @@ Nothing here looks at a process: all that is known of it comes as values.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -14,7 +15,14 @@ from dativo_ingest.sandbox.controls import unavailable
 from dativo_ingest.sandbox.exits import Exit, Usage
 from dativo_ingest.sandbox.inside_plan import REFUSED, REFUSED_PREFIX
 from dativo_ingest.sandbox.run_spec import RunSpec
-from dativo_plugin_sdk.errors import DativoError, MemoryLimitError, PluginExecutionError, PluginLoadError, SandboxError
+from dativo_plugin_sdk.errors import (
+    DativoError,
+    MemoryLimitError,
+    NetworkError,
+    PluginExecutionError,
+    PluginLoadError,
+    SandboxError,
+)
 
 RESOURCE_MEMORY: Final = "RESOURCE_MEMORY"
 RESOURCE_PIDS: Final = "RESOURCE_PIDS"
@@ -150,9 +158,18 @@ def of_raised(spec: RunSpec, error: DativoError) -> DativoError:
         error.hint = error.hint or spec.way_out(knob)
         if error.error_code == RESOURCE_DISK and spec.grant.write:
             error.hint = f"{error.hint}; where it may write, free space: {', '.join(spec.grant.write)}"
+    elif error.hint is None and (isinstance(error, NetworkError) or error.details.get("wanted") == "a host"):
+        error.hint = _of_unreached(spec)
     elif error.hint is None and error.error_code == PluginExecutionError.default_error_code:
         error.hint = _of_refused(spec, error)
     return error
+
+
+def _of_unreached(spec: RunSpec) -> str | None:
+    """Say what a manifest asks for where a plugin was granted no host at all; the egress record knows of the others."""
+    if spec.grant.network:
+        return None
+    return f"a plugin reaches no hosts but those that it asks for: capabilities.network in {spec.manifest}"
 
 
 def _of_refused(spec: RunSpec, error: DativoError) -> str | None:
@@ -160,12 +177,13 @@ def _of_refused(spec: RunSpec, error: DativoError) -> str | None:
     number, path = error.details.get("errno"), error.details.get("path")
     if number in {"EPERM", "EACCES"} and error.details.get("wanted") == "a process":
         return f"a plugin starts no others, unless it asks for it: capabilities.subprocess: true in {spec.manifest}"
-    if not isinstance(path, str) or not path.startswith("/") or path.startswith(_OWN_PLACES):
+    if not isinstance(path, str) or path.startswith(_OWN_PLACES):
         return None
+    path = os.path.abspath(path)  # noqa: PTH100  it works in the engine's folder
     if number in {"EROFS", "EACCES", "EPERM"}:
         return f"a plugin may write what it asks for: capabilities.filesystem.write: [{path}] in {spec.manifest}"
     if number == "ENOENT":
-        return f"a plugin sees no files but those that it asks for: capabilities.filesystem.read in {spec.manifest}"
+        return f"a plugin sees no files but those that it asks for: capabilities.filesystem in {spec.manifest}"
     return None
 
 

@@ -74,7 +74,7 @@ class Grant:
     cpu: float = 1.0
     pids: int = 128
     wall_s: float = 24 * 3600.0
-    tmp_bytes: int = 2**30
+    tmp_bytes: int = 2**28
     log_bytes: int = 16 * 2**20
     upload_bytes: int = 2**30
     download_bytes: int = 2**40

@@ -49,7 +49,7 @@ LIMITS: Final = {
         Limit("resources", "cpu", 1.0, _count),
         Limit("resources", "pids", 128, _count),
         Limit("resources", "wall", 24 * 3600.0, duration_text),
-        Limit("resources", "tmp", 2**30, _size),
+        Limit("resources", "tmp", 2**28, _size),
         Limit("resources", "log", 16 * 2**20, _size),
         Limit("resources", "upload", 2**30, _size),
         Limit("resources", "download", 2**40, _size),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 POLICY_VARIABLE: Final = "DATIVO_POLICY"
+BACKEND_VARIABLE: Final = "DATIVO_PLUGIN_TEST_BACKEND"
+"""Names the back end that a run of conformance suites asks for."""
 ISOLATIONS_VARIABLE: Final = "DATIVO_PLUGIN_TEST_ISOLATIONS"
 """Names the file in which a run of conformance suites notes how it held plugins."""
 

@@ -22,6 +22,7 @@ from within import within
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.container.back_end import Container, container
 from dativo_ingest.sandbox.grant import Grant
+from dativo_ingest.sandbox.launch import Session
 from dativo_plugin_sdk.errors import DativoError, SandboxError
 
 MIB = 2**20
@@ -59,8 +60,8 @@ def test_a_process_that_ends_leaves_no_container(engine: ContainerEngine, back_e
 def test_a_container_that_takes_too_long_is_killed_and_removed(
     engine: ContainerEngine, back_end: Container, folder: Path
 ) -> None:
-    with started(folder, back_end, Grant(wall_s=2.0)) as session:
-        found = session.exit(timeout_s=20)
+    with closing(Session(spec_of(folder, Grant(wall_s=3.0)), back_end)) as session:
+        found = session.exit(timeout_s=30)
         left = eventually(lambda: containers(engine, folder))
 
     assert found is not None

@@ -41,7 +41,7 @@ _STDOUT, _STDERR = 1, 2
 _GONE, _BAD = frozenset({200, 204, 404}), 400
 _KILLED = 137
 _SAYS: Final = "dativo-sandbox: "
-_OF_MEMORY: Final = b"dativo-sandbox: a process was ended for its memory"
+_COUNTED: Final = b"dativo-sandbox: counted "  # as `dativo_ingest.sandbox.inside.first` has it
 _MOST_LINE_BYTES = 2**12
 
 
@@ -192,11 +192,12 @@ class _Output:
             os.set_blocking(number, False)
         self.joined = joined
         self.is_open = True
-        self.says_memory = False
+        self.counts: dict[str, float] = {}
         self._received = bytearray(received)
         self._waiting: tuple[int, memoryview] | None = None
         self._left = (0, 0)
-        self._line = b""
+        self._held = b""
+        self._is_line_begun = False
 
     @property
     def blocked(self) -> int | None:
@@ -215,8 +216,10 @@ class _Output:
         self._received += piece
         self.pass_on()
 
-    def drop(self) -> None:
-        """Leave what is still to come: an engine waits for whoever does not take it."""
+    def drop_blocked(self) -> None:
+        """Leave what is still to come where nobody reads it: an engine waits for whoever does not take it."""
+        if self._waiting is None:
+            return
         self.joined.close()
         self.is_open = False
         self._waiting = None
@@ -225,7 +228,8 @@ class _Output:
     def pass_on(self) -> None:
         """Pass on what has been taken, as far as there is room."""
         while self._waiting is not None or self._next():
-            assert self._waiting is not None  # noqa: S101  `_next` made it
+            if self._waiting is None:
+                continue
             number, content = self._waiting
             try:
                 written = os.write(number, content)
@@ -246,16 +250,36 @@ class _Output:
         content = bytes(self._received[:size])
         del self._received[:size]
         self._left = (number, size - len(content))
+        has_some = bool(content)
         if number == _STDERR:
-            self._look(content)
+            content = self._without_counts(content)
         self._waiting = (number, memoryview(content)) if content else None
-        return bool(content)
+        return has_some
 
-    def _look(self, content: bytes) -> None:
-        """See whether the container's first process tells of the memory; see `dativo_ingest.sandbox.inside.first`."""
-        *lines, last = (self._line + content).split(b"\n")
-        self.says_memory = self.says_memory or any(line.startswith(_OF_MEMORY) for line in lines)
-        self._line = last[:_MOST_LINE_BYTES]
+    def _without_counts(self, content: bytes) -> bytes:
+        """Take out the line in which the container's first process tells what was counted."""
+        left, kept = self._held + content, b""
+        self._held = b""
+        while left:
+            line, end, after = left.partition(b"\n")
+            may_be = not self._is_line_begun and left[: len(_COUNTED)] == _COUNTED[: len(left)]
+            if may_be and not end and len(left) < _MOST_LINE_BYTES:
+                self._held = left
+                break
+            if may_be and end and line.startswith(_COUNTED):
+                self._count(line.removeprefix(_COUNTED))
+            else:
+                kept += line + end
+                self._is_line_begun = not end
+            left = after
+        return kept
+
+    def _count(self, text: bytes) -> None:
+        """Take note of what was counted: a plugin may say that line too, so of nothing there is less than is known."""
+        with contextlib.suppress(ValueError, AttributeError):
+            for name, value in json.loads(text).items():
+                if isinstance(value, int | float):
+                    self.counts[name] = max(value, self.counts.get(name, 0))
 
 
 class _Watch:
@@ -267,6 +291,7 @@ class _Watch:
         self._output = output
         self._end = engine.begin("POST", "/wait")
         self._look: _Request | None = None
+        self._kill: _Request | None = None
         self._look_at_s = time.monotonic() + _FIRST_LOOK_S
         self.exit_code: int | None = None
         self.is_killed = False
@@ -280,19 +305,21 @@ class _Watch:
         with contextlib.suppress(_EngineError):
             while until_s is None or time.monotonic() < until_s:
                 ready = self._poll(until_s)
-                if self._alive in ready and not self.is_killed:
-                    self.is_killed = True
-                    until_s = time.monotonic() + _KILLED_S
-                    self._output.drop()
-                    self._engine.ask("POST", "/kill?signal=KILL")
                 if self._end.fileno() in ready and not self._end.take():
                     self.exit_code = self._code()
                     break
+                if self._alive in ready and not self.is_killed:
+                    self.is_killed = True
+                    until_s = time.monotonic() + _KILLED_S
+                    self._kill = self._engine.begin("POST", "/kill?signal=KILL")
+                elif until_s is not None and until_s - time.monotonic() < _KILLED_S - _LAST_OUTPUT_S:
+                    self._output.drop_blocked()
                 self._take(ready)
         self._end.close()
         self._drain()
-        if self._look is not None:
-            self._look.close()
+        for asked in (self._look, self._kill):
+            if asked is not None:
+                asked.close()
 
     def _code(self) -> int | None:
         code = self._end.answer().document().get("StatusCode")
@@ -312,7 +339,9 @@ class _Watch:
         elif self._output.is_open:
             poll.register(self._output.joined, select.POLLIN)
         next_s = self._look_at_s if self._look is None else time.monotonic() + _ANSWER_S
-        left_s = min(next_s, next_s if until_s is None else until_s) - time.monotonic()
+        if until_s is not None:
+            next_s = min(until_s, time.monotonic() + _LAST_OUTPUT_S / 2)
+        left_s = next_s - time.monotonic()
         return {number for number, _ in poll.poll(max(0.0, left_s) * 1000)}
 
     def _take(self, ready: set[int]) -> None:
@@ -366,7 +395,7 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
     engine = _Engine(plan)
     watch: _Watch | None = None
     unheld: str | None = None
-    oom_kills = 0
+    counts: dict[str, float] = {}
     try:
         _write_files(plan, folder)
         engine.create(plan["create"])
@@ -374,7 +403,7 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
         engine.start()
         watch = _Watch(engine, alive, output)
         watch.wait()
-        oom_kills = int(_was_oom(engine, watch, output))
+        counts = _counts(engine, watch, output)
     except (_EngineError, OSError) as error:
         unheld = str(error)
     is_away = watch is not None and watch.exit_code is None
@@ -383,10 +412,10 @@ def _run(plan: dict[str, Any], alive: int, status: int, folder: str) -> None:
     said = {
         "exit_code": None if watch is None or watch.is_killed else watch.exit_code,
         "signal": signal.SIGKILL if watch is not None and watch.is_killed else None,
-        "cpu_s": 0.0 if watch is None else round(watch.cpu_s, 6),
-        "peak_memory_bytes": 0 if watch is None else watch.peak_memory_bytes,
+        "cpu_s": 0.0,
+        "peak_memory_bytes": 0,
         "processes": 0 if watch is None else watch.processes,
-        "group": {"oom_kills": oom_kills},
+        "group": counts,
         "unheld": "the container engine ended, or does not answer" if is_away else unheld,
     }
     with contextlib.suppress(OSError):  # nobody reads it any more
@@ -418,12 +447,19 @@ def _write_files(plan: dict[str, Any], folder: str) -> None:
         os.close(number)
 
 
-def _was_oom(engine: _Engine, watch: _Watch, output: _Output) -> bool:
-    """Say whether memory ended it: Docker knows; of Podman's, the container's first process does."""
-    if watch.is_killed:
-        return False
+def _counts(engine: _Engine, watch: _Watch, output: _Output) -> dict[str, float]:
+    """Give what the container used: as it told itself, and no less than was seen."""
+    counts = output.counts
+    counts["cpu_s"] = max(round(watch.cpu_s, 6), counts.get("cpu_s", 0.0))
+    counts["peak_memory_bytes"] = max(watch.peak_memory_bytes, counts.get("peak_memory_bytes", 0))
+    if watch.exit_code is None:
+        return {**counts, "oom_kills": 0}
     state = engine.ask("GET", "/json").document().get("State") or {}
-    return bool(state.get("OOMKilled")) or (watch.exit_code == _KILLED and output.says_memory)
+    if state.get("OOMKilled"):
+        counts["oom_kills"] = max(1, counts.get("oom_kills", 0))
+    elif watch.is_killed or watch.exit_code != _KILLED:  # or a child of the plugin's was, and it went on
+        counts["oom_kills"] = 0
+    return counts
 
 
 def _say(text: str) -> None:

@@ -7,6 +7,7 @@ should be the process ends with 125, before any code of the plugin's has run, an
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ from .sigsys import install
 from .verify import WrongError, verify
 
 REFUSED: Final = 125
+_PR_SET_DUMPABLE = 4
 _PREFIX = "dativo-sandbox: "
 
 
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> NoReturn:
             is_needed=plan["landlock"],
             denies_tcp=not plan["hosts"],
         )
+        _hide_memory()
         if plan["filter"] is not None:
             hold_to(base64.b64decode(plan["filter"]), "the list of system calls")
         if not plan["programs"]:
@@ -68,6 +71,12 @@ def _limit(plan: dict[str, Any]) -> None:
     """Limit what counts by user namespace, which is the sandbox's own only here."""
     if plan["processes"] is not None:
         resource.setrlimit(resource.RLIMIT_NPROC, (plan["processes"], plan["processes"]))
+
+
+def _hide_memory() -> None:
+    """Have no core dump made of this process, also where the system gives them to a program: it will have secrets."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the process cannot be kept from leaving its memory behind")
 
 
 def _start_forwards(hosts: list[str], proxy: str) -> None:

@@ -1,19 +1,32 @@
 """The first process of a container, which all that loses its parent falls to; the plugin is its child.
 
 To the first process of a namespace the kernel delivers no signal that it does not handle, so that a plugin in its place
-would not end as elsewhere; and nobody else waits for processes that have ended.
+would not end as elsewhere; and nobody else waits for processes that have ended. The last that it does is to tell what
+the kernel counted for the container, which nobody can look up when that is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Iterator
 from typing import Final
 
-OF_MEMORY: Final = "dativo-sandbox: a process was ended for its memory\n"
-"""What is said on stderr before the end, where the container's memory was not enough; the warden listens for it."""
+COUNTED: Final = "dativo-sandbox: counted "
+"""How the line on stderr begins that has the counts, as JSON; the container's warden takes it out."""
 
-_COUNTERS = ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events")
+_FIRST, _SECOND = "/sys/fs/cgroup/{}/{}", "/sys/fs/cgroup/{1}"
+_NS, _US = 10**9, 10**6
+# Of each count: the controller and the file of version 1, key and unit there, then those of version 2.
+_COUNTS: Final = {
+    "oom_kills": (("memory", "memory.oom_control", "oom_kill", 1), ("", "memory.events", "oom_kill", 1)),
+    "peak_memory_bytes": (("memory", "memory.max_usage_in_bytes", "", 1), ("", "memory.peak", "", 1)),
+    "refused_processes": (("pids", "pids.events", "max", 1), ("", "pids.events", "max", 1)),
+    "cpu_s": (("cpuacct", "cpuacct.usage", "", _NS), ("", "cpu.stat", "usage_usec", _US)),
+    "throttled": (("cpu", "cpu.stat", "nr_throttled", 1), ("", "cpu.stat", "nr_throttled", 1)),
+    "throttled_s": (("cpu", "cpu.stat", "throttled_time", _NS), ("", "cpu.stat", "throttled_usec", _US)),
+}
 
 
 def be_first() -> None:
@@ -30,16 +43,23 @@ def be_first() -> None:
         if pid == child:
             status = ended
     code = os.waitstatus_to_exitcode(status)
-    if _has_lacked_memory():
-        with contextlib.suppress(OSError):
-            os.write(2, OF_MEMORY.encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"{COUNTED}{json.dumps(dict(_counts()))}\n".encode())
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _has_lacked_memory() -> bool:
-    """Say whether the kernel ended a process of this container for its memory."""
-    for path in _COUNTERS:
-        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:  # noqa: PTH123  pathlib takes long to import
-            counts = dict(line.split() for line in file.read().splitlines())
-            return int(counts["oom_kill"]) > 0
-    return False
+def _counts() -> Iterator[tuple[str, float]]:
+    for name, places in _COUNTS.items():
+        for pattern, (controller, file, key, unit) in zip((_FIRST, _SECOND), places, strict=True):
+            value = _read(pattern.format(controller, file), key)
+            if value is not None:
+                yield name, value if unit == 1 else round(value / unit, 6)
+                break
+
+
+def _read(path: str, key: str) -> int | None:
+    """Read a number: the file's only one, or that of a key."""
+    with contextlib.suppress(OSError, ValueError, KeyError), open(path, encoding="ascii") as file:  # noqa: PTH123  pathlib takes long to import
+        text = file.read()
+        return int(dict(line.split() for line in text.splitlines())[key] if key else text)
+    return None
