@@ -234,6 +234,7 @@ class Scene:
         (folder / "home" / ".profile").touch()
         (folder / "kept" / "file").touch()
         (folder / "readable" / "file").touch()
+        (folder / "granted").chmod(0o777)
         Path("/dev/shm", self.mark).write_text(self.secret)
         plugin = Path(shutil.copytree(HERE / "plugin", folder / "plugin", ignore=shutil.ignore_patterns("__pycache__")))
         leaked = os.open(secret_file, os.O_RDONLY)
