@@ -21,6 +21,7 @@ from environments import HERE, WORK, lineitem_csv, python_of, rows_arrow, rows_p
 from lineitem import contract
 from measure import Measured, as_told, best, measure, median, with_rate
 from plugins import PLUGINS
+from sandboxes import SANDBOXES
 
 from databases import DATABASES
 
@@ -284,6 +285,7 @@ BENCHMARKS = {
     ),
     **DATABASES,
     **PLUGINS,
+    **SANDBOXES,
     "ten-rows": Benchmark("A job of 10 rows → Iceberg", "dlt → iceberg", "wall", {"dativo → iceberg": 0.5}, _ten_rows),
     "help": Benchmark("dativo --help", "python -c pass", "wall", {}, _help),
 }

@@ -13,7 +13,7 @@ UV = ROOT / ".tools" / "bin" / "uv"
 
 PEERS = {
     # as a user installs it: what only the tests need is not there to be imported
-    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", f"{ROOT}[delta,postgres,mysql]"],
+    "dativo": ["--editable", str(ROOT / "sdk"), "--editable", f"{ROOT}[delta,postgres,mysql,container]"],
     "duckdb-iceberg": ["duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5", "pyarrow"],
     "polars": ["polars==2.1.0"],
     "duckdb": ["duckdb==2.0.0"],

@@ -31,13 +31,14 @@ def _job(
     return path
 
 
-def _run(
+def run_of(
     connector: str,
     connection: Mapping[str, object] | None = None,
     options: Mapping[str, object] | None = None,
     *,
     in_process: bool = False,
 ) -> _Command:
+    """Give what runs a job from a connector into Parquet."""
     ours = python_of("dativo")
     program = [ours, _PEERS / "plugin_in_process.py"] if in_process else [ours.parent / "dativo", "run", "--config"]
 
@@ -51,8 +52,8 @@ def _run(
 def _both(name: str, plugin: str, rows: int, *arguments: Mapping[str, object] | None) -> list[Case]:
     connector = f"{_READERS}:{plugin}"
     return [
-        Case(f"{name}, in process", _run(connector, *arguments, in_process=True), rows=rows),
-        Case(name, _run(connector, *arguments), rows=rows),
+        Case(f"{name}, in process", run_of(connector, *arguments, in_process=True), rows=rows),
+        Case(name, run_of(connector, *arguments), rows=rows),
     ]
 
 
@@ -61,7 +62,7 @@ def _arrow(scale: float) -> list[Case]:
     file = {"path": str(rows_arrow(scale, "random"))}
     native = {"rows": rows, "library": str(_library())}
     return [
-        Case("built-in connector", _run("arrow", file), rows=rows),
+        Case("built-in connector", run_of("arrow", file), rows=rows),
         *_both("Arrow plugin", "ArrowPlugin", rows, file),
         *_both("StreamReader plugin", "StreamPlugin", rows, file),
         *_both("native plugin", "NativePlugin", rows, None, native),
@@ -91,8 +92,8 @@ def _start(_scale: float) -> list[Case]:
     ten.parent.mkdir(parents=True, exist_ok=True)
     ten.write_text("".join(f'{{"id": {at}}}\n' for at in range(10)), encoding="utf-8")
     return [
-        Case("built-in connector", _run("jsonl", {"path": str(ten)})),
-        Case("dict plugin", _run(f"{_PEERS / 'ten_rows.py'}:TenRows")),
+        Case("built-in connector", run_of("jsonl", {"path": str(ten)})),
+        Case("dict plugin", run_of(f"{_PEERS / 'ten_rows.py'}:TenRows")),
     ]
 
 

@@ -14,12 +14,13 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import decision_tree
+from escape_table import escapes_by_kind, every_escape
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from support_table import support_tables
@@ -78,25 +79,10 @@ def generated() -> Iterator[tuple[Path, str]]:
             yield page, REGION.sub(lambda match: f"{match[1]}\n{region(match['name']).strip()}\n\n{match[3]}", text)
 
 
-def region(name: str) -> str:  # noqa: PLR0911  one per region
+def region(name: str) -> str:
     """Give the text of one region."""
-    match name:
-        case "decision_tree":
-            return f"```text\n{decision_tree.text()}\n```"
-        case "job":
-            return "\n".join(_model_section(each) for each in JOB_MODELS.values())
-        case "errors":
-            return _errors()
-        case "support":
-            return support_tables()
-        case "exit_codes":
-            return _exit_codes()
-        case "grant_defaults":
-            return _grant_defaults()
-        case "metrics":
-            return _table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()])
-        case "commands":
-            return "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items())
+    if name in REGIONS:
+        return REGIONS[name]()
     module, _, class_name = name.partition(":")
     return _keys(getattr(importlib.import_module(module), class_name))
 
@@ -283,6 +269,19 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _cell(text: str) -> str:
     return re.sub(r"\s*\n\s*", " ", re.sub(r"``([^`]*)``", r"`\1`", text))
 
+
+REGIONS: dict[str, Callable[[], str]] = {
+    "decision_tree": lambda: f"```text\n{decision_tree.text()}\n```",
+    "job": lambda: "\n".join(_model_section(each) for each in JOB_MODELS.values()),
+    "errors": _errors,
+    "support": support_tables,
+    "exit_codes": _exit_codes,
+    "grant_defaults": _grant_defaults,
+    "metrics": lambda: _table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()]),
+    "escapes": escapes_by_kind,
+    "every_escape": every_escape,
+    "commands": lambda: "\n".join(_command(command, f"dativo {name}") for name, command in dativo.commands.items()),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

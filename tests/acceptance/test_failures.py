@@ -120,15 +120,20 @@ class Dying(BaseReader):
 """
 
 
-@pytest.mark.parametrize("error", ["SystemExit(3)", "ZeroDivisionError()", "KeyboardInterrupt()", "MemoryError()"])
-def test_a_reader_that_dies_mid_way_leaves_nothing_and_the_next_run_is_complete(workshop: Workshop, error: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("SystemExit(3)", 70), ("ZeroDivisionError()", 70), ("KeyboardInterrupt()", 70), ("MemoryError()", 78)],
+)
+def test_a_reader_that_dies_mid_way_leaves_nothing_and_the_next_run_is_complete(
+    workshop: Workshop, error: str, code: int
+) -> None:
     plugin = workshop.folder / "dying.py"
     plugin.write_text(DYING.replace("{mended}", "False").replace("{error}", error), encoding="utf-8")
     workshop.job({"connector": f"{plugin}:Dying"}, {"numbers": {"mode": "incremental"}})
 
     died = workshop.run()
 
-    assert died.code == 70, died.stderr
+    assert died.code == code, died.stderr
     assert error.split("(", maxsplit=1)[0] in str(the_error(died)["message"])
     assert died.report["streams"][0]["state"]["after"] is None
     assert workshop.table("numbers").num_rows == 0

@@ -17,9 +17,14 @@ from pod_security import violations
 from dativo_ingest.run import exit_codes
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-OBJECTS: list[dict[str, Any]] = [
-    document for path in sorted(FOLDER.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text("utf-8"))
-]
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
+
+
+WITH_PLUGINS = "job-with-plugins.yaml"
+OBJECTS = [each for path in sorted(FOLDER.glob("*.yaml")) if path.name != WITH_PLUGINS for each in documents(path.name)]
 # The oldest release that has all that the manifests use, and the newest one whose schemas there are.
 RELEASES = ("1.31", kubernetes_validate.latest_version())
 
@@ -44,7 +49,7 @@ def pod() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("each", [pytest.param(each, id=named(each)) for each in OBJECTS])
+@pytest.mark.parametrize("each", [pytest.param(each, id=named(each)) for each in [*OBJECTS, *documents(WITH_PLUGINS)]])
 def test_every_manifest_is_what_the_api_takes(each: dict[str, Any], release: str) -> None:
     kubernetes_validate.validate(each, release, strict=True)
 
@@ -166,6 +171,21 @@ def test_a_pod_has_a_kernel_of_its_own_and_cannot_write_its_own_image() -> None:
     assert spec["runtimeClassName"] in {each["metadata"]["name"] for each in of_kind("RuntimeClass")}
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert "@sha256:" in container["image"]
+
+
+def test_a_pod_that_makes_sandboxes_differs_in_what_that_takes_and_nothing_else() -> None:
+    (job,) = documents(WITH_PLUGINS)
+    wanted = pod()
+    del wanted["runtimeClassName"]
+    wanted["hostUsers"] = False
+    wanted["securityContext"]["seccompProfile"] = {"type": "Localhost", "localhostProfile": "dativo/engine-v1.json"}
+    wanted["containers"][0]["securityContext"]["procMount"] = "Unmasked"
+
+    spec = job["spec"]["template"].pop("spec")
+
+    assert spec == wanted
+    assert violations(spec) == ["spec.containers[dativo].securityContext.procMount"]
+    assert job["spec"] == {**job_specs()[0], "template": job["spec"]["template"]}
 
 
 def test_no_token_of_the_cluster_is_in_a_pod() -> None:

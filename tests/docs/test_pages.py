@@ -41,8 +41,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "index.html").exists()
 
 
-def test_every_check_that_the_architecture_names_exists() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "SECURITY.md", "docs/PLUGIN_SANDBOXING.md"])
+def test_every_check_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:sdk/)?tests/[\w/]+\.py)(?:::(\w+))?`", text)
 
     missing = [
@@ -53,3 +54,14 @@ def test_every_check_that_the_architecture_names_exists() -> None:
 
     assert named
     assert missing == []
+
+
+def test_every_threat_has_a_control_and_a_test() -> None:
+    text = (ROOT / "docs" / "PLUGIN_SANDBOXING.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| T")
+    ]
+
+    assert [row[0] for row in rows] == [f"T{number}" for number in range(1, len(rows) + 1)]
+    assert len(rows) > 10
+    assert all(all(row) and "`tests/" in row[-1] for row in rows)

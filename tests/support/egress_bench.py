@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dativo_ingest.sandbox.egress.proxy import Proxy
 from dativo_ingest.sandbox.egress.reach import Reach
+from dativo_ingest.sandbox.egress.record import Record
 from dativo_ingest.sandbox.hosts import read_host
 
 READING_S = 20.0
@@ -148,7 +149,7 @@ def bench(
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(128)
-    proxy = Proxy(listener, granted, plugin="crm-reader", uids={os.geteuid()}, resolve=resolve, head_s=head_s)
+    proxy = Proxy(listener, granted, Record(), plugin="crm-reader", uids={os.geteuid()}, resolve=resolve, head_s=head_s)
     try:
         yield Bench(proxy, path, asked)
     finally:

@@ -1,6 +1,7 @@
 """What plugins bring to talk to hosts, each used as its documentation has it: run within a sandbox, nothing of ours.
 
-Run as ``python egress_clients.py HTTPS_PORT HTTP_PORT POSTGRES_PORT CA_FILE``; prints one line of JSON.
+Run as ``python egress_clients.py HTTPS_PORT HTTP_PORT POSTGRES_PORT CA_FILE PACKAGES``, of which the last is where the
+clients are, where Python does not know it; prints one line of JSON.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+sys.path += sys.argv[5:]
 HTTPS_PORT, HTTP_PORT, POSTGRES_PORT, CA_FILE = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 API = f"https://api.example.org:{HTTPS_PORT}/hello"
 PLAIN = f"http://web.example.net:{HTTP_PORT}/hello"

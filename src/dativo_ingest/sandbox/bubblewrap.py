@@ -44,7 +44,7 @@ _CONTENTS: Final = {
     "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 plugin\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-_RESOLV: Final = {True: "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", False: ""}
+_RESOLV: Final = "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n"
 _MOST_FILES: Final = 4096
 
 
@@ -76,7 +76,6 @@ class Process:
             "user": USER if os.geteuid() == 0 else None,
             "limits": _limits(spec.grant),
             "processors": None if "cpu" in place.controllers else math.ceil(spec.grant.cpu),
-            "unshare_network": bool(spec.grant.network),
             "addresses": _addresses(spec.grant),
             "sources": options.sources,
             "options": options.options,
@@ -108,7 +107,7 @@ def _inside(spec: RunSpec, view: RootView, place: Place) -> tuple[str, ...]:
         execute=view.executable,
         programs=grant.subprocess,
         # With bubblewrap's own, and that of the forwards.
-        processes=None if "pids" in place.controllers else grant.pids + (2 if grant.network else 1),
+        processes=None if "pids" in place.controllers else grant.pids + 2,
         hosts=grant.network,
         files=view.granted,
     )
@@ -152,11 +151,10 @@ class _Options:
     def of(cls, grant: Grant, view: RootView, folder: Path) -> _Options:
         """Write them all."""
         made = cls([], [*NAMESPACES])
-        made.options += [] if grant.network else ["--unshare-net"]
         made.options += ["--proc", "/proc", "--perms", "0700", "--size", str(grant.tmp_bytes), "--tmpfs", TEMPORARY]
         made.options += [*_IN_TEMPORARY]
         made._devices()
-        for place, text in {**_CONTENTS, "/etc/resolv.conf": _RESOLV[bool(grant.network)]}.items():
+        for place, text in {**_CONTENTS, "/etc/resolv.conf": _RESOLV}.items():
             made.options += ["--perms", "0444", "--file", [text], place]
         here = _working_folder(view)
         made._show(view, here)

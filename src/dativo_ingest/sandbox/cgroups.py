@@ -25,10 +25,8 @@ Controller: TypeAlias = Literal["memory", "pids", "cpu"]
 CONTROLLERS: Final[tuple[Controller, ...]] = ("memory", "pids", "cpu")
 """What a plugin is held to by a group."""
 GROUP_PREFIX: Final = "dativo-plugin-"
-PIDS_BESIDE: Final = 2
-"""Processes of the sandbox's own, which a plugin's limit does not count: bubblewrap is two."""
-PIDS_OF_NETWORK: Final = 4
-"""Those that carry what goes to granted hosts."""
+PIDS_BESIDE: Final = 3
+"""Processes of the sandbox's own, which a plugin's limit does not count: bubblewrap's two, and the way out."""
 ENGINE_GROUP: Final = "dativo-engine"
 """Where the processes of a delegated group go, so that it may have groups with limits beside them."""
 
@@ -101,7 +99,7 @@ class _Way:
 
 
 def _pids(grant: Grant) -> int:
-    return grant.pids + PIDS_BESIDE + (PIDS_OF_NETWORK if grant.network else 0)
+    return grant.pids + PIDS_BESIDE
 
 
 def _quota_us(cpu: float) -> int:

@@ -64,8 +64,7 @@ def _held(plan: dict[str, Any]) -> list[str]:
         _become_user(plan["user"])
     if not os.access(plan["program"], os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), plan["program"])
-    if plan["unshare_network"]:
-        _unshare_network(plan["addresses"])
+    _unshare_network(plan["addresses"])
     return _command(plan, view)
 
 

@@ -33,7 +33,7 @@ class InsidePlan:
         programs: Whether others may be started.
         processes: The most processes and threads of its user namespace; None where another limit holds.
         hosts: What may be reached, ``host:port``.
-        proxy: The socket through which that is.
+        proxy: The socket through which that is, and which is told what others were wanted.
         filter: A filter of system calls to be put on, in base64; None where one is on already.
         not_kernel: Release and version of the kernel that it must not be; None where it may be any.
         files: Device and number of paths that must be what they were when they were granted.

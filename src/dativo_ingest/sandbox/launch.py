@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dativo_ingest.sandbox import endings
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.egress.record import Record
 from dativo_ingest.sandbox.exits import MOST_STATUS_BYTES, Exit, Usage, read_status
 from dativo_ingest.sandbox.output import Lines, Output
 from dativo_ingest.sandbox.run_spec import RunSpec
@@ -34,11 +35,11 @@ from dativo_plugin_sdk.protocol.breach import breach
 
 if TYPE_CHECKING:
     from dativo_ingest.sandbox.egress.proxy import Proxy, Resolve
-    from dativo_ingest.sandbox.egress.record import Record
 
 FOLDER_PREFIX: Final = "dativo-plugin-"
 
 _MAX_SOCKET_PATH = 100  # of 107 bytes that unix(7) allows
+_WAITING = 128  # connections to the proxy that nobody has answered yet
 _PIECE_BYTES = 2**16
 _LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 3600.0  # a selector takes no longer times than some weeks
@@ -62,6 +63,7 @@ class Session:
         control: The socket for control frames, once `connect` has returned.
         data: The socket for Arrow data, then too.
         output: What it printed.
+        egress: What it reached and was denied; None where nothing keeps it from the network.
         is_confined: Whether it is held by a sandbox.
 
     Raises:
@@ -91,6 +93,8 @@ class Session:
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}
         self._lifeline: int | None = None
+        self.egress = Record() if self.is_confined else None
+        self._way_out: socket.socket | None = None
         self._proxy: Proxy | None = None
         self._status = b""
         try:
@@ -108,11 +112,6 @@ class Session:
             raise self._cannot_start(error) from error
         self._watcher = threading.Thread(target=self._watch, name=f"watch {spec.plugin}", daemon=True)
         self._watcher.start()
-
-    @property
-    def egress(self) -> Record | None:
-        """What it reached and was denied; None where nothing keeps it from the network, or it is granted no host."""
-        return None if self._proxy is None else self._proxy.record
 
     @property
     def failure(self) -> DativoError | None:
@@ -212,8 +211,8 @@ class Session:
         self._folder.mkdir(mode=0o700)
         for end in ("control", "data"):
             self._listeners[end] = _listen(self._folder / f"{end}.sock")
-        if self.is_confined and self.spec.grant.network:
-            self._start_proxy()
+        if self.is_confined:
+            self._way_out = _listen(self._folder / "egress.sock", _WAITING)
         if self._prepared.peer_uid != os.geteuid():
             for path in (*self._folder.iterdir(), self._folder):
                 os.chown(path, self._prepared.peer_uid, -1)
@@ -222,13 +221,16 @@ class Session:
         while plan:
             plan = plan[os.write(self._lifeline, plan) :]
 
-    def _start_proxy(self) -> None:
-        from dativo_ingest.sandbox.egress import proxy  # noqa: PLC0415  most plugins are granted no host
+    def _start_proxy(self, listener: socket.socket) -> None:
+        """Let somebody answer who wants out, now that somebody does."""
+        from dativo_ingest.sandbox.egress import proxy  # noqa: PLC0415  many plugins talk to nobody
         from dativo_ingest.sandbox.egress.reach import Reach  # noqa: PLC0415
 
+        assert self.egress is not None  # noqa: S101  it is there where the socket is
         self._proxy = proxy.Proxy(
-            _listen(self._folder / "egress.sock", proxy.BACKLOG),
+            listener,
             Reach.of(self.spec.grant),
+            self.egress,
             plugin=self.spec.plugin,
             uids={self._prepared.peer_uid, *self._prepared.other_peers},
             resolve=self._resolve or proxy.resolve,
@@ -249,6 +251,8 @@ class Session:
             with selectors.DefaultSelector() as selector:
                 for end, listener in self._listeners.items():
                     selector.register(listener, selectors.EVENT_READ, end)
+                if self._way_out is not None:
+                    selector.register(self._way_out, selectors.EVENT_READ, self._way_out)
                 for source in (*lines, self._report):
                     selector.register(source, selectors.EVENT_READ)
                 self._watch_on(selector, lines)
@@ -275,7 +279,10 @@ class Session:
                 wall_s = math.inf
                 continue
             for key, _ in selector.select(left_s):
-                if key.data is not None:
+                if isinstance(key.data, socket.socket):
+                    selector.unregister(key.data)
+                    self._start_proxy(key.data)
+                elif key.data is not None:
                     self._accept(selector, key.data)
                 elif key.fd == self._report:
                     if not self._read_report():
@@ -335,6 +342,8 @@ class Session:
             listener.close()
         if self._proxy is not None:
             self._proxy.close()
+        if self._way_out is not None:
+            self._way_out.close()
         remove(str(self._folder))  # where the warden could not
 
 

@@ -68,10 +68,11 @@ def test_a_plugin_sees_its_own_processes_and_environment_alone(back_end: Contain
         "TZ",
         "container",
     }
-    assert found["processes"] == [1, found["own"]]
+    assert len(found["processes"]) == 3  # with the one that carries connections
+    assert {1, found["own"]} <= {*found["processes"]}
     assert {name for name in found["environment"] if not name.startswith("LC_")} <= own
     assert found["interfaces"] == ["lo"]
-    assert found["names"] == ""
+    assert found["names"].startswith("nameserver 127.0.0.1\n")
     assert os.uname().nodename not in (found["host"], *found["hosts"].split())
     assert found["fork"] == "EPERM"
     assert found["shell"] == []

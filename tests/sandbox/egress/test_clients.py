@@ -3,8 +3,9 @@
 import json
 import ssl
 import sys
+import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from tls_front import tls_front
 
 from dativo_ingest.sandbox.bubblewrap import Process
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.container.back_end import container
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import Session
 from dativo_ingest.sandbox.run_spec import Code, RunSpec
@@ -27,7 +29,7 @@ _CLIENTS = Path(__file__).parents[2] / "support" / "egress_clients.py"
 _LISTING = b"""<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>lake</Name>
 <KeyCount>1</KeyCount><IsTruncated>false</IsTruncated><Contents><Key>orders.parquet</Key><Size>1</Size></Contents>
 </ListBucketResult>"""
-_BACKENDS: dict[str, Callable[[], Confinement]] = {"process": Process}
+_PACKAGES = sysconfig.get_path("purelib")
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -63,6 +65,7 @@ def _http_server(context: ssl.SSLContext | None = None) -> Iterator[int]:
 class Visited:
     """What the clients said of one visit, and what the proxy did."""
 
+    isolation: str
     said: dict[str, Any]
     record: dict[str, Any]
     https: int
@@ -70,7 +73,16 @@ class Visited:
     postgres: int
 
 
-@pytest.fixture(scope="module", params=_BACKENDS)
+def _process(_: pytest.FixtureRequest) -> tuple[Confinement, str]:
+    return Process(), sys.executable
+
+
+def _docker(request: pytest.FixtureRequest) -> tuple[Confinement, str]:
+    engine = request.getfixturevalue("docker")
+    return container(engine=engine.url, image=engine.image, runtime=None), "/usr/local/bin/python3"
+
+
+@pytest.fixture(scope="module", params=[_process, _docker], ids=["process", "docker"])
 def visited(
     request: pytest.FixtureRequest, postgres_18: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Visited]:
@@ -80,6 +92,9 @@ def visited(
     authority = Authority("an authority of the tests")
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(authority.certificate)
+    clients = folder / "plugin" / "clients.py"
+    clients.parent.mkdir(mode=0o755)
+    clients.write_bytes(_CLIENTS.read_bytes())
     pair = folder / "server.pem"
     pair.write_bytes(b"".join(authority.issue("*.example.org")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -95,10 +110,12 @@ def visited(
             f"web.example.net:{https}",
             f"db.example.net:{postgres}",
         )
-        grant = Grant(network=tuple(sorted((*hosts, f"10.20.30.40:{http}"))), private=hosts, read=(str(folder),))
-        command = (sys.executable, str(_CLIENTS), str(https), str(http), str(postgres), str(ca_file))
-        spec = RunSpec("crm-reader", command, grant, code=Code(file=_CLIENTS, folder=_CLIENTS.parent))
-        session = Session(spec, _BACKENDS[request.param](), resolve=lambda *_: ["127.0.0.1"])
+        confinement, python = request.param(request)
+        network = tuple(sorted((*hosts, f"10.20.30.40:{http}")))
+        grant = Grant(network=network, private=hosts, read=(str(folder), _PACKAGES))
+        command = (python, str(clients), str(https), str(http), str(postgres), str(ca_file), _PACKAGES)
+        spec = RunSpec("crm-reader", command, grant, code=Code(file=clients, folder=clients.parent))
+        session = Session(spec, confinement, resolve=lambda *_: ["127.0.0.1"])
         try:
             found = session.exit(120)
             session.close()
@@ -107,7 +124,7 @@ def visited(
             assert found.exit_code == 0, lines
             assert session.egress is not None
             said = json.loads(next(line for line in lines if line.startswith('{"with_requests"')))
-            yield Visited(said, session.egress.document(), https, http, postgres)
+            yield Visited(confinement.isolation, said, session.egress.document(), https, http, postgres)
         finally:
             session.close()
 
@@ -142,16 +159,19 @@ def test_every_client_fails_at_a_host_that_is_not_granted_and_the_host_is_known(
         "httpx.example.com:443",
         "db.example.com",
         "169.254.169.254:80",
-        f"10.20.30.40:{visited.http}",
     }
 
 
-def test_a_granted_address_is_the_sandboxs_own_and_the_proxy_decides(visited: Visited) -> None:
-    found = next(each for each in visited.record["denied"] if each["host"] == f"10.20.30.40:{visited.http}")
+def test_a_granted_address_is_the_process_sandboxs_own_and_the_proxy_decides(visited: Visited) -> None:
+    found = [each for each in visited.record["denied"] if each["host"] == f"10.20.30.40:{visited.http}"]
+    error = visited.said["by_its_address"]["error"]
 
-    assert "ConnectionResetError" in visited.said["by_its_address"]["error"]
-    assert found["why"] == "it is a private address"
-    assert found["key"] == "private"
+    if visited.isolation == "process":
+        assert "ConnectionResetError" in error
+        assert [(each["why"], each["key"]) for each in found] == [("it is a private address", "private")]
+    else:  # a container has no right to another address
+        assert "Network is unreachable" in error
+        assert found == []
 
 
 def test_the_hosts_that_were_contacted_are_recorded_with_what_moved(visited: Visited) -> None:

@@ -57,7 +57,6 @@ ALONE = (
 """Each in a session of its own, which it may end."""
 AGAIN = ("grants", "network", "privileges", "descriptors", "processes", "tenants")
 """Once more with a host that is granted, for which a sandbox is made in another way."""
-NO_PROXY = "network: the engine's proxy, where no host is granted"
 LOOKED = "persistence: (the next run looks for it)"
 HANDLE_BYTES = 128
 VICTIM = """
@@ -364,7 +363,7 @@ class Attempts:
         with self._session(more, neighbour=True, secret=self._scene.secret) as neighbour:
             self._scene.places |= _step(neighbour, 0) | self._found_at(neighbour)
             signs = self._make(others)
-            again = [name for name in self._names if name.partition(":")[0] in AGAIN and name != NO_PROXY]
+            again = [name for name in self._names if name.partition(":")[0] in AGAIN]
             signs |= self._make(again, more)
             met = _step(neighbour, 1)["met"]
         for name in () if self._has_own_kernel else ALONE:

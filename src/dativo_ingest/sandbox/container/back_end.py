@@ -41,7 +41,7 @@ _OWN_TASKS = 2  # the first process of the container, and the one that carries c
 _GVISOR, _KATA = "runsc", "kata"
 _GVISORS_TASKS = 2048
 _REMOVING_S = 30.0
-_NAMES = {True: "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", False: ""}
+_NAMES = "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 plugin\n"
 _PASSED_ON = ("LANG", "LANGUAGE", "TZ")
 
@@ -81,8 +81,9 @@ class Container:
         plan = {
             "socket": str(self.engine.socket),
             "api": self.engine.api,
+            "kind": self.engine.kind,
             "name": folder.name,
-            "files": {"resolv.conf": _NAMES[bool(spec.grant.network)], "hosts": _HOSTS},
+            "files": {"resolv.conf": _NAMES, "hosts": _HOSTS},
             "folders": [_EMPTY],
             "create": self._settings(spec, view, folder, token, user),
         }
@@ -147,7 +148,7 @@ class Container:
                     Ulimit(name=name, soft=most, hard=most)
                     for name, most in _limits(writes=bool(grant.write), spec=spec)
                 ],
-                sysctls={"net.ipv4.ip_unprivileged_port_start": "0"} if grant.network else None,
+                sysctls={"net.ipv4.ip_unprivileged_port_start": "0"},
                 log_config=LogConfig(type="none"),
                 restart_policy={"Name": "no"},
             )

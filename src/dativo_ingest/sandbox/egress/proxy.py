@@ -86,26 +86,25 @@ class Proxy:
     Args:
         listener: The socket that it listens on already; it is closed with the proxy.
         reach: Whom the process may reach.
+        record: Where it is noted what the process reached and was denied.
         plugin: Its name, for messages.
         uids: Whose connections are taken.
         resolve: How names are resolved.
         head_s: How long a request may take to come.
-
-    Attributes:
-        record: What the process reached and was denied.
     """
 
     def __init__(  # noqa: PLR0913  what there is to say of it
         self,
         listener: socket.socket,
         reach: Reach,
+        record: Record,
         *,
         plugin: str,
         uids: Collection[int],
         resolve: Resolve = resolve,
         head_s: float = HEAD_S,
     ) -> None:
-        self.record = Record()
+        self.record = record
         self._listener = listener
         self._reach = reach
         self._plugin = plugin

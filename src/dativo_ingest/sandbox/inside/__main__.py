@@ -7,12 +7,13 @@ should be the process ends with 125, before any code of the plugin's has run, an
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
 import resource
 import sys
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if not __package__:  # run as a folder: the package is found by the folder it lies in
     sys.path[0] = os.path.dirname(sys.path[0])  # noqa: PTH120  pathlib takes long to import
@@ -26,6 +27,9 @@ from .programs import deny_programs
 from .sigsys import install
 from .verify import WrongError, verify
 
+if TYPE_CHECKING:
+    from .forwards import Forwards
+
 REFUSED: Final = 125
 _PR_SET_DUMPABLE = 4
 _PREFIX = "dativo-sandbox: "
@@ -37,8 +41,7 @@ def main(arguments: list[str]) -> NoReturn:
         plan = json.loads(arguments[0])
         os.closerange(3, _most_files())
         be_first()
-        if plan["hosts"]:
-            _start_forwards(plan["hosts"], plan["proxy"])
+        _start_forwards(plan)
         _limit(plan)
         restrict(
             read=plan["read"],
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> NoReturn:
             deny_programs(also_exec=plan["module"] is not None)
         verify(plan)
         install(CALLS[os.uname().machine])
-    except (OSError, WrongError, ValueError, KeyError) as error:
+    except (OSError, WrongError, ValueError, TypeError, LookupError) as error:
         os.write(2, f"{_PREFIX}{error}\n".encode(errors="replace"))
         os._exit(REFUSED)
     os.environ.pop("PWD", None)  # bubblewrap's
@@ -79,13 +82,38 @@ def _hide_memory() -> None:
         raise OSError(ctypes.get_errno(), "the process cannot be kept from leaving its memory behind")
 
 
-def _start_forwards(hosts: list[str], proxy: str) -> None:
-    """Start what carries connections to the granted hosts: a process of its own, which the plugin cannot touch."""
-    from .forwards import Forwards  # noqa: PLC0415  only where hosts are granted
+def _start_forwards(plan: dict[str, Any]) -> None:
+    """Start what carries connections to the granted hosts: a process of its own, which the plugin cannot touch.
 
-    forwards = Forwards(hosts, proxy)
-    forwards.start()
-    os.environ.update(forwards.variables())
+    Where none is granted it tells the proxy which names were looked up. Nobody waits for it then, or misses it.
+    """
+    hosts, proxy = plan["hosts"], plan["proxy"]
+    if hosts:
+        from .forwards import Forwards  # noqa: PLC0415  it takes time to load
+
+        forwards = Forwards(hosts, proxy)
+        os.environ.update(forwards.variables())
+        if os.fork() == 0:
+            _serve(forwards, plan)
+        forwards.close()
+    elif os.path.exists(proxy) and os.fork() == 0:  # noqa: PTH110  pathlib takes long to import
+        from .forwards import Forwards  # noqa: PLC0415
+
+        with contextlib.suppress(OSError):
+            _serve(Forwards(hosts, proxy), plan)
+        os._exit(0)
+
+
+def _serve(forwards: Forwards, plan: dict[str, Any]) -> NoReturn:
+    """Answer, with no more system calls than the plugin has, and no other program."""
+    try:
+        if plan["filter"] is not None:
+            hold_to(base64.b64decode(plan["filter"]), "the list of system calls")
+        deny_programs(also_exec=True)
+        _hide_memory()
+        forwards.serve()
+    finally:
+        os._exit(1)
 
 
 def _execute(command: list[str]) -> NoReturn:

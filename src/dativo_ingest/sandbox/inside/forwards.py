@@ -164,7 +164,7 @@ class _Pair:
 
 
 class Forwards:
-    """Everything that listens in the sandbox. It is there once this is made, and answers once `start` is called.
+    """Everything that listens in the sandbox. It is there once this is made, and answers once `serve` is called.
 
     Args:
         hosts: The granted hosts with their ports, as a grant has them.
@@ -183,7 +183,8 @@ class Forwards:
         self._literals = [name for name, port in places if is_address(name) and self._listen_if_possible(name, port)]
         for name, address in self._names.fixed.items():
             self._listen_for(name, address)
-        self._listen(PROXY_ADDRESS, None)
+        if hosts:
+            self._listen(PROXY_ADDRESS, None)
         self._tasks.add(self._answer(self._bound(socket.SOCK_DGRAM, NAME_SERVER)))
         self._tasks.add(self._accept(self._bound(socket.SOCK_STREAM, NAME_SERVER), self._answer_stream))
 
@@ -202,30 +203,17 @@ class Forwards:
         }
         return variables | {name.lower(): value for name, value in variables.items()}
 
-    def start(self) -> int:
-        """Answer in a process of its own, from now on; give its number."""
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._run(parent)
-            finally:
-                os._exit(1)
-        self.close()
-        return pid
-
     def close(self) -> None:
         """Listen no more, in this process."""
         self._tasks.close()
         for each in self._sockets.values():
             each.close()
 
-    def _run(self, parent: int) -> NoReturn:
+    def serve(self) -> NoReturn:
+        """Answer in this process, which ends with its parent."""
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_PR_SET_NAME, b"dativo-egress", 0, 0, 0)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(0)
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1):
             os.dup2(nothing, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -129,10 +130,17 @@ def _(places: Places) -> object:
 
 @attempt("network: the engine's proxy, where no host is granted")
 def _(places: Places) -> object:
-    path = folder_of_sockets() / "egress.sock"
+    """Which takes the connection, to know who was wanted: but is there a way through it?"""
+    target = f"127.0.0.1:{places['port']}"
     with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(path))
-    return True
+        link.settimeout(PATIENCE_S)
+        link.connect(str(folder_of_sockets() / "egress.sock"))
+        link.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        answer = link.recv(1024)
+        link.send(_word("proxy"))
+    if b" 200 " not in answer.split(b"\r\n")[0]:
+        raise PermissionError(errno.EACCES, answer.decode())
+    return See("proxy")
 
 
 @attempt("network: the host's own kind of machine, AF_VSOCK")
