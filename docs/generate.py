@@ -71,6 +71,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield ROOT / "schemas" / f"{name}.schema.json", _json(document(name))
     yield ROOT / "schemas" / "check.schema.json", _json(documents_schema.CHECK)
     yield ROOT / "schemas" / "discover.schema.json", _json(documents_schema.DISCOVER)
+    yield ROOT / "schemas" / "doctor.schema.json", _json(documents_schema.DOCTOR)
     yield ROOT / "schemas" / "table.schema.json", _json(documents_schema.TABLE)
     yield DOCS / "decision-tree.svg", decision_tree.svg()
     for page in sorted(DOCS.glob("*.md")):

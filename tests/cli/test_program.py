@@ -69,6 +69,7 @@ def test_only_commands_that_exist_are_listed() -> None:
         "state",
         "table",
         "plugin",
+        "doctor",
         "schema",
     ]
 

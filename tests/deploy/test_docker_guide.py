@@ -45,4 +45,8 @@ def test_what_the_guide_shows_of_docker_runs_and_gives_what_it_says(
 
     assert done.returncode == 0, done.stderr
     assert "container {'files': 'enforced'" in done.stdout
-    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["isolation"] == "vm"
+    isolation = {
+        name: json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))["isolation"]
+        for name in ("report", "report-of-engine")
+    }
+    assert isolation == {"report": "vm", "report-of-engine": "built_in"}

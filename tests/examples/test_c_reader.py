@@ -19,6 +19,7 @@ from workshop import DATIVO
 from dativo_ingest.plugin_process.conversation import Conversation
 from dativo_ingest.sandbox.manifest import load_manifest
 from dativo_ingest.sandbox.run_spec import RunSpec
+from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.targets.parquet import read_dataset
 from dativo_plugin_sdk.errors import DataNotFoundError, DativoError, InvalidConfigError, PluginExecutionError
 from dativo_plugin_sdk.protocol import messages
@@ -53,7 +54,7 @@ class Asked:
     """A process of the reader, greeted."""
 
     def __init__(self, program: Path) -> None:
-        self.process = Conversation(RunSpec("c_reader", (str(program),)))
+        self.process = Conversation(RunSpec("c_reader", (str(program),)), Unconfined())
         self.process.greet()
 
     def ask(self, method: str, **params: Any) -> Any:

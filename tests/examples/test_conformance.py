@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from c_programs import built
 from click.testing import CliRunner
+from container_engines import ContainerEngine
 
 from dativo_ingest.cli.program import dativo
 
@@ -40,22 +41,36 @@ def test_the_writer_of_files_keeps_what_writers_promise(examples: Path) -> None:
     assert len(outcomes) == 39
 
 
-def test_the_reader_of_arrow_batches_keeps_what_readers_promise(examples: Path) -> None:
-    outcomes = checked(examples / "plugins" / "csv_exports" / "csv_exports_reader.py", "--in-process")
-
-    assert {check for check, outcome in outcomes.items() if outcome == "gap"} == {
-        "bad_credentials",
-        "secrets",
-        "old_states",
-    }
-    assert len(outcomes) == 15
-
-
 def test_the_reader_of_an_inbox_keeps_what_readers_promise(examples: Path) -> None:
     outcomes = checked(examples / "plugins" / "meter_inbox" / "meter_inbox_reader.py", "--in-process")
 
     assert {outcomes[check] for check in ("resume", "old_states", "state", "cancel")} == {"passed"}
     assert len(outcomes) == 15
+
+
+@pytest.fixture
+def policy(docker: ContainerEngine, tmp_path: Path) -> Path:
+    """Name the tests' own container engine."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\ndefaults: {{sandbox: {{engine: '{docker.url}', image: '{docker.image}'}}}}\n")
+    return path
+
+
+def test_the_reader_of_arrow_batches_keeps_the_same_promises_however_it_is_held(examples: Path, policy: Path) -> None:
+    plugin = examples / "plugins" / "csv_exports" / "csv_exports_reader.py"
+
+    outcomes = [
+        checked(plugin, "--isolation", isolation, "--policy", str(policy))
+        for isolation in ("none", "process", "container")
+    ]
+
+    assert {check for check, outcome in outcomes[0].items() if outcome == "gap"} == {
+        "bad_credentials",
+        "secrets",
+        "old_states",
+    }
+    assert len(outcomes[0]) == 15
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
 def test_the_reader_in_c_keeps_what_readers_promise(examples: Path, tmp_path: Path) -> None:

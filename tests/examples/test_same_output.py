@@ -19,6 +19,7 @@ from held_plugins import read_whole, write_whole
 from pages import ROOT
 
 from dativo_ingest.sandbox.confinement import Confinement
+from dativo_ingest.sandbox.container.back_end import container
 from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_plugin_sdk import SourceConfig, TargetConfig
 
@@ -27,9 +28,12 @@ PLUGINS = EXAMPLES / "plugins"
 ROWS = [pa.record_batch({"id": [1, 2], "name": ["Åsa", None]}), pa.record_batch({"id": [3], "name": ["x" * 100_000]})]
 
 
-@pytest.fixture
-def held() -> Confinement:
-    return confined()
+@pytest.fixture(params=["process", "docker"])
+def held(request: pytest.FixtureRequest) -> Confinement:
+    if request.param == "process":
+        return confined()
+    engine = request.getfixturevalue("docker")
+    return container(engine=engine.url, image=engine.image, runtime=None)
 
 
 @contextmanager
@@ -62,6 +66,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
                     plugin = f"{PLUGINS}/csv_exports/csv_exports_reader.py:CSVExportsReader"
                 case "meter_inbox":
                     inbox = shutil.copytree(EXAMPLES / "data" / "meters", tmp_path / "meters")
+                    inbox.chmod(0o777)  # a container's user is another one
                     config = {"connection": {"path": str(inbox)}}
                     plugin = f"{PLUGINS}/meter_inbox/meter_inbox_reader.py:MeterInboxReader"
                 case _:
@@ -90,6 +95,7 @@ def test_a_writer_leaves_the_same_files(tmp_path: Path, held: Confinement) -> No
     for confinement in (held, Unconfined()):
         folder = tmp_path / confinement.isolation
         folder.mkdir()
+        folder.chmod(0o777)  # a container's user is another one
         config = TargetConfig(type="json_file", connection={"path": str(folder)})
         found.append(write_whole(f"{PLUGINS}/json_file_writer.py:JSONFileWriter", config, folder, ROWS, confinement))
 

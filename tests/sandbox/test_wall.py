@@ -3,10 +3,11 @@ from contextlib import closing
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.launch import Session
 from dativo_ingest.sandbox.run_spec import RunSpec
+from dativo_ingest.sandbox.unconfined import Unconfined
 
 
 def test_a_process_that_runs_longer_than_it_may_is_ended_with_the_way_to_more() -> None:
-    with closing(Session(RunSpec("slow", ("sleep", "600"), grant=Grant(wall_s=0.2)))) as session:
+    with closing(Session(RunSpec("slow", ("sleep", "600"), grant=Grant(wall_s=0.2)), Unconfined())) as session:
         connected = session.connect(lambda: None)
         left = session.wait(60)
 

@@ -94,13 +94,29 @@ def with_psycopg() -> Any:
 
 
 def by_its_address() -> Any:
-    with socket.create_connection(("10.20.30.40", HTTP_PORT), timeout=20) as peer:
+    return said_after_the_end("10.20.30.40")
+
+
+def half_closed() -> Any:
+    return said_after_the_end("web.example.net")
+
+
+def said_after_the_end(host: str) -> str:
+    """Ask, end what is said, and take what still comes."""
+    with socket.create_connection((host, HTTP_PORT), timeout=20) as peer:
         peer.sendall(b"GET /hello HTTP/1.0\r\n\r\n")
         peer.shutdown(socket.SHUT_WR)
         said = b""
         while piece := peer.recv(2**16):
             said += piece
     return said.partition(b"\r\n\r\n")[2].decode()
+
+
+def a_name_over_tcp() -> Any:
+    question = b"\0\7\1\0\0\1\0\0\0\0\0\0\3web\7example\3net\0\0\1\0\1"
+    with socket.create_connection(("127.0.0.1", 53), timeout=20) as peer:
+        peer.sendall(len(question).to_bytes(2, "big") + question)
+        return socket.inet_ntoa(peer.recv(512)[-4:])
 
 
 def a_large_answer() -> Any:
@@ -158,6 +174,8 @@ ATTEMPTS = (
     with_boto3,
     with_psycopg,
     by_its_address,
+    half_closed,
+    a_name_over_tcp,
     a_large_answer,
     another_certificate,
     denied_by_requests,

@@ -122,6 +122,7 @@ class ScriptedSession:
         self.output = Output(spec.grant.log_bytes, tell=lambda _: None)
         self.started_s = time.monotonic()
         self.is_confined = False
+        self.egress = None
         self.failure: PluginError | None = None
         # One frame at a time, as of a plugin that waits for the engine.
         self.control, self._control_peer = _told(control, socket.SOCK_SEQPACKET)

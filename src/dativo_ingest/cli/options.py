@@ -42,15 +42,20 @@ def talk_options(command: _Command) -> _Command:
 
 def one_job(command: _Command) -> _Command:
     """Add ``--config`` for a single job, and the mode and the policy that its plugins obey."""
-    command = _policy_option(_mode_option(command))
+    command = plugin_options(command)
     return click.option("-c", "--config", required=True, metavar="JOB", help="The job file.")(command)
 
 
 def several_jobs(command: _Command) -> _Command:
     """Add ``--config``, any number of times, ``--job-dir``, and the mode and the policy that the plugins obey."""
-    command = _policy_option(_mode_option(command))
+    command = plugin_options(command)
     command = click.option("--job-dir", metavar="DIR", help="All job files (*.yaml) of a folder, by name.")(command)
     return click.option("-c", "--config", multiple=True, metavar="JOB", help="A job file; may be repeated.")(command)
+
+
+def plugin_options(command: _Command) -> _Command:
+    """Add the mode and the policy that plugins obey."""
+    return _policy_option(_mode_option(command))
 
 
 def _policy_option(command: _Command) -> _Command:

@@ -12,6 +12,7 @@ from dativo_ingest.cli import exit_codes, failures
 from dativo_ingest.cli.check import check
 from dativo_ingest.cli.commands import Group
 from dativo_ingest.cli.discover import discover
+from dativo_ingest.cli.doctor import doctor
 from dativo_ingest.cli.init import init
 from dativo_ingest.cli.logs import Talk
 from dativo_ingest.cli.plugin import plugin
@@ -76,5 +77,5 @@ def dativo() -> None:
     """
 
 
-for command in (init, check, discover, preview, run, state, table, plugin, schema):
+for command in (init, check, discover, preview, run, state, table, plugin, doctor, schema):
     dativo.add_command(command)

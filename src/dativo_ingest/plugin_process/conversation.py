@@ -88,7 +88,7 @@ class Conversation:
 
     Args:
         spec: What to start. It starts at once; `greet` waits for it.
-        confinement: How it is held; not at all where none is given.
+        confinement: How it is held.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
         on_end: Called once, when nothing of the process is left.
@@ -98,7 +98,7 @@ class Conversation:
     def __init__(  # noqa: PLR0913  what there is to say of a process
         self,
         spec: RunSpec,
-        confinement: Confinement | None = None,
+        confinement: Confinement,
         *,
         run_id: str = "",
         while_waiting: Callable[[], None] = lambda: None,

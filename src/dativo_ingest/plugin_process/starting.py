@@ -15,7 +15,6 @@ from dativo_ingest.sandbox.confinement import Confinement
 from dativo_ingest.sandbox.exits import signal_name
 from dativo_ingest.sandbox.grant import Grant
 from dativo_ingest.sandbox.run_spec import CANCEL_S, STOP_S, Code, RunSpec
-from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_plugin_sdk.config import SourceConfig, TargetConfig
 from dativo_plugin_sdk.errors import InvalidConfigError, PluginError, PluginVersionError
 from dativo_plugin_sdk.protocol.breach import breach
@@ -30,6 +29,7 @@ class Hosted:
 
     Attributes:
         record: Where it is noted what its processes do; its grant is what they may do.
+        confinement: How its processes are held.
         run_id: The run, told to the plugin.
         while_waiting: Called twice a second while nothing comes; what it raises ends the process.
         is_left: Whether nobody takes any more what is being read.
@@ -38,10 +38,10 @@ class Hosted:
         config_version: The version of the configuration's form, as the job says it.
         cancel_s: How long a plugin may take to leave off what it is doing.
         stop_s: How long it may take to close what is open and end.
-        confinement: How its processes are held.
     """
 
     record: PluginRecord
+    confinement: Confinement
     run_id: str = ""
     while_waiting: Callable[[], None] = lambda: None
     is_left: Callable[[], bool] = lambda: False
@@ -50,7 +50,6 @@ class Hosted:
     config_version: int = 1
     cancel_s: float = CANCEL_S
     stop_s: float = STOP_S
-    confinement: Confinement = field(default_factory=Unconfined)
 
     @classmethod
     def alone(cls, end: End, plugin: FoundPlugin) -> Hosted:

@@ -349,6 +349,65 @@ REPORT: dict[str, Any] = _document(
     },
 )
 
+_ENGINE = {
+    **dict.fromkeys(("kind", "version", "api", "socket", "default_runtime"), _TEXT),
+    "runtimes": _TEXTS,
+    "rootless": {"type": "boolean"},
+}
+
+_MACHINE = {
+    **dict.fromkeys(("dativo", "sdk", "python", "kernel", "architecture"), _TEXT),
+    "user": {**_COUNT, "description": "Who runs it: 0 is root."},
+    "bubblewrap": {"anyOf": [_object({"path": _TEXT, "version": _TEXT}), {"type": "null"}]},
+    "user_namespaces": {**_COUNT_OR_NULL, "description": "How many a user may make."},
+    "landlock": {**_COUNT_OR_NULL, "description": "The version that the kernel has."},
+    "seccomp": {**_TEXT_OR_NULL, "description": "The profile of system calls."},
+    "cgroup": {
+        "anyOf": [_object(dict.fromkeys(("memory", "pids", "cpu"), _COUNT_OR_NULL)), {"type": "null"}],
+        "description": "The version by which each is held; null where no group can be written.",
+    },
+    "docker_library": {**_TEXT_OR_NULL, "description": "The release of docker-py."},
+    "engine": {"anyOf": [_object(_ENGINE), {"type": "null"}], "description": "The container engine."},
+}
+
+_TRIED = _object({"attempt": _TEXT, "outcome": {"enum": ["blocked", "through", "unproven"]}, "why": _TEXT_OR_NULL})
+
+_CONTROL = _object(
+    {
+        "control": _TEXT,
+        "state": {"enum": ["enforced", "weaker", "absent"]},
+        "enough": {"type": "boolean", "description": "Whether plugins may run with it so."},
+        "how": {**_TEXT, "description": "By what it is enforced, or why it is not."},
+        "remedy": {**_TEXT_OR_NULL, "description": "What to install or set."},
+        "tried": {**_list(_TRIED), "description": "What a plugin tried in the sandbox."},
+    }
+)
+
+DOCTOR: dict[str, Any] = _document(
+    "dativo.doctor/1",
+    "What dativo doctor found",
+    {
+        "status": {"enum": ["succeeded", "failed"]},
+        "mode": {"enum": ["self_hosted", "cloud"]},
+        "tenant": _TEXT,
+        "default": {"enum": ["none", "process", "container"], "description": "The back end that plugins have here."},
+        "machine": _object(_MACHINE),
+        "backends": _list(
+            _object(
+                {
+                    "name": {"enum": ["process", "container"]},
+                    "default": {"type": "boolean"},
+                    "isolation": {"enum": ["none", "process", "container", "vm", None]},
+                    "works": {"type": "boolean", "description": "Whether it holds all that it must."},
+                    "error": _ERROR_OR_NULL,
+                    "controls": _list(_CONTROL),
+                }
+            )
+        ),
+        "exit_code": _EXIT_CODE,
+    },
+)
+
 TABLE: dict[str, Any] = _document(
     "dativo.table/1",
     "What dativo table found or did",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,26 +52,27 @@ def choose(wanted: Wanted) -> Confinement:
             hint what to install or set.
     """
     least = _least(wanted)
-    backend = _backend(wanted, least.value)
+    backend = backend_of(wanted)
     if not is_at_least(_AT_MOST[backend], least.value):
         raise _too_little(wanted, least, _AT_MOST[backend])
     chosen = BACKENDS[backend](wanted)
     if not is_at_least(chosen.isolation, least.value):
         raise _too_little(wanted, least, chosen.isolation)
-    lacking = missing(chosen, wanted.mode, wanted.terms)
+    lacking = missing(chosen.isolation, chosen.findings, wanted.mode, wanted.terms)
     if lacking:
         raise _lacks(wanted, chosen, lacking)
     return chosen
 
 
-def missing(chosen: Confinement, mode: Mode, terms: SandboxTerms) -> list[Finding]:
+def missing(isolation: Isolation, findings: Iterable[Finding], mode: Mode, terms: SandboxTerms) -> list[Finding]:
     """Give the controls that are not what they must be; weaker is enough for some of them, as the operator says."""
-    if chosen.isolation == "none":
+    if isolation == "none":
         return []
-    found = {each.control: each for each in chosen.findings}
-    allowed: frozenset[str] = frozenset(terms.allow_degraded.value) if mode != "cloud" else frozenset()
-    weaker = allowed | (_MAY_BE_WEAKER if mode != "cloud" else frozenset())
-    absent = allowed | (_OWN_KERNEL if chosen.isolation == "vm" else frozenset())
+    found = {each.control: each for each in findings}
+    said = terms.allow_degraded.value if mode != "cloud" else ()
+    allowed: frozenset[str] = frozenset(said or ())
+    weaker = _MAY_BE_WEAKER if said is None else allowed
+    absent = allowed | (_OWN_KERNEL if isolation == "vm" else frozenset())
     enough: dict[State, frozenset[str]] = {"enforced": frozenset(CONTROLS), "weaker": weaker, "absent": absent}
     every = (found.get(control, Finding(control, "absent", "nothing enforces it")) for control in CONTROLS)
     return [each for each in every if each.control not in enough[each.state]]
@@ -84,8 +85,9 @@ def _least(wanted: Wanted) -> Said[Isolation]:
     return max(asked, key=lambda each: ISOLATIONS.index(each.value))
 
 
-def _backend(wanted: Wanted, least: Isolation) -> Backend:
+def backend_of(wanted: Wanted) -> Backend:
     """Give the back end that the operator names, else the lightest that is as much as is asked for."""
+    least = _least(wanted).value
     named = wanted.terms.backend.value
     if named is not None:
         return named
@@ -101,8 +103,6 @@ def _unconfined(wanted: Wanted) -> Unconfined:
         SandboxError: Nobody does.
     """
     terms = wanted.terms
-    if terms.backend.value is None:
-        return Unconfined()
     code = f"sha256:{wanted.code_sha256()}"
     if code not in terms.trusted.value:
         raise unavailable(

@@ -28,7 +28,6 @@ from dativo_ingest.sandbox.egress.record import Record
 from dativo_ingest.sandbox.exits import MOST_STATUS_BYTES, Exit, Usage, read_status
 from dativo_ingest.sandbox.output import Lines, Output
 from dativo_ingest.sandbox.run_spec import RunSpec
-from dativo_ingest.sandbox.unconfined import Unconfined
 from dativo_ingest.sandbox.warden import remove
 from dativo_plugin_sdk.errors import DativoError, PluginExecutionError, ResourceUnavailableError
 from dativo_plugin_sdk.protocol.breach import breach
@@ -55,7 +54,7 @@ class Session:
 
     Args:
         spec: What to start. This does not wait for it.
-        confinement: How it is held; not at all where none is given.
+        confinement: How it is held.
         resolve: How names of granted hosts are resolved, where not by the machine's resolver.
 
     Attributes:
@@ -74,9 +73,7 @@ class Session:
     control: socket.socket
     data: socket.socket
 
-    def __init__(
-        self, spec: RunSpec, confinement: Confinement | None = None, *, resolve: Resolve | None = None
-    ) -> None:
+    def __init__(self, spec: RunSpec, confinement: Confinement, *, resolve: Resolve | None = None) -> None:
         self.spec = spec
         self._resolve = resolve
         self.token = secrets.token_hex(16)
@@ -88,7 +85,6 @@ class Session:
         self._usage = Usage()
         self._peers: dict[End, socket.socket] = {}
         self._folder = _name_of_folder()
-        confinement = confinement or Unconfined()
         self.is_confined = confinement.isolation != "none"
         self._prepared = confinement.prepare(spec, self._folder, self.token)
         self._listeners: dict[End, socket.socket] = {}

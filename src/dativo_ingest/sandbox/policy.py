@@ -162,7 +162,8 @@ class Sandbox(JobModel):
     allow_degraded: Texts[Degradable] = Field(
         default=None,
         description="Controls that may be weaker or absent, by name: `memory`, `pids`, `cpu`, `disk`, `landlock`. No "
-        "other may be, and none in mode `cloud`. Left out: `memory`, `pids` and `cpu` may be weaker, none absent.",
+        "other may be, and none in mode `cloud`. Left out: `memory`, `pids` and `cpu` may be weaker, none absent; "
+        "`[]`: none may be either.",
     )
 
 
@@ -278,9 +279,13 @@ def _sandbox(said: _Sayings) -> SandboxTerms:
         runtime=said.of("sandbox.runtime", lambda terms: terms.sandbox.runtime),
         engine=said.of("sandbox.engine", lambda terms: terms.sandbox.engine),
         image=said.of("sandbox.image", lambda terms: terms.sandbox.image),
-        allow_degraded=said.all_of("sandbox.allow_degraded", lambda terms: terms.sandbox.allow_degraded),
+        allow_degraded=said.of("sandbox.allow_degraded", _degraded),
         trusted=said.all_of("plugins.trusted", lambda terms: terms.plugins.trusted),
     )
+
+
+def _degraded(terms: TenantTerms) -> tuple[Degradable, ...] | None:
+    return None if terms.sandbox.allow_degraded is None else tuple(terms.sandbox.allow_degraded)
 
 
 def _needs_manifest(terms: TenantTerms) -> bool | None:

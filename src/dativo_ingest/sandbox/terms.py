@@ -42,7 +42,7 @@ class SandboxTerms:
         runtime: The container engine's runtime; None is its default.
         engine: The container engine's socket; None is to be looked for.
         image: The image that plugins run in, by its digest.
-        allow_degraded: Controls that may be weaker, or absent.
+        allow_degraded: Controls that may be weaker, or absent; None is what may be where nobody says anything.
         trusted: Hashes of plugins that may run without a sandbox: ``sha256:HASH``.
     """
 
@@ -51,7 +51,7 @@ class SandboxTerms:
     runtime: Said[str | None] = Said(None)
     engine: Said[str | None] = Said(None)
     image: Said[str | None] = Said(None)
-    allow_degraded: Said[tuple[Degradable, ...]] = Said(())
+    allow_degraded: Said[tuple[Degradable, ...] | None] = Said(None)
     trusted: Said[tuple[str, ...]] = Said(())
 
 

@@ -28,4 +28,5 @@ class Unconfined:
         """Say how to start a process: its home is in the folder."""
         home = folder / "home"
         environment = environment_of(spec.grant, home=home, temporary=home, folder=folder, token=token)
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # beside code that is trusted by its hash there is to be no other
         return Prepared(WARDEN, {"command": list(spec.command), "home": str(home)}, environment)

@@ -12,12 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import container_engines
+import plugin_runner
 import pytest
 from archive import write_rootfs
 from container_engines import ContainerEngine
 from docker import DockerClient
 from image_files import ImageFiles, required
-from plugin_runner import layers
+
+from dativo_ingest.sandbox.container.back_end import CONTRACT, IMAGE_LABEL
 
 SCRIPTS = Path(__file__).parents[3] / "deploy" / "images"
 SHELLS = {"sh", "bash", "dash", "busybox", "ash", "su", "sudo", "login", "mount", "apt-get", "dpkg", "rpm", "pip"}
@@ -95,9 +97,32 @@ def test_what_a_distribution_requires_comes_with_it() -> None:
 
 
 def test_other_distributions_can_be_added() -> None:
-    below, _ = layers(["pyyaml"])
+    below, _ = plugin_runner.layers(["pyyaml"])
 
     assert any(name.endswith("site-packages/yaml/__init__.py") for name in below.files)
+
+
+@pytest.mark.parametrize("name", ["plugin-runner", "engine"])
+def test_a_dockerfile_starts_from_nothing_that_is_not_pinned(name: str) -> None:
+    lines = (SCRIPTS / f"{name}.Dockerfile").read_text().splitlines()
+
+    bases = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert set(bases) <= {"${PYTHON}", "scratch"}
+    assert "ARG PYTHON" in lines  # without a default
+    assert any(line.startswith("RUN case") and "*@sha256:*" in line and "exit 1" in line for line in lines)
+
+
+def test_the_dockerfile_makes_what_the_script_makes() -> None:
+    config = plugin_runner.image().config
+    text = (SCRIPTS / "plugin-runner.Dockerfile").read_text().rpartition("FROM scratch")[2]
+    said = dict(line.split(" ", 1) for line in text.strip().splitlines() if not line.startswith("ARG"))
+
+    assert said["USER"] == config["User"]
+    assert said["WORKDIR"] == config["WorkingDir"]
+    assert said["ENV"].split() == config["Env"]
+    assert {each.split("=")[0] for each in said["LABEL"].split()} == set(config["Labels"])
+    assert f"{IMAGE_LABEL}={CONTRACT}" in said["LABEL"].split()
+    assert config["Labels"][IMAGE_LABEL] == CONTRACT
 
 
 @pytest.fixture

@@ -139,6 +139,8 @@ def test_clients_reach_granted_hosts_unchanged_and_tls_is_checked_end_to_end(vis
     assert visited.said["with_boto3"] == {"ok": ["orders.parquet"]}
     assert visited.said["with_psycopg"] == {"ok": [42, True]}
     assert visited.said["a_large_answer"] == {"ok": LARGE}
+    assert visited.said["half_closed"] == {"ok": "hello from nobody"}
+    assert visited.said["a_name_over_tcp"]["ok"].startswith("127.77.")
 
 
 def test_a_certificate_of_another_host_is_seen_by_the_client(visited: Visited) -> None:

@@ -211,15 +211,16 @@ def test_a_name_that_is_not_resolved_is_no_denial(tmp_path: Path) -> None:
         assert at.denied == []
 
 
-def test_a_host_that_refuses_is_no_denial(tmp_path: Path) -> None:
+def test_a_host_that_refuses_is_no_denial(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         place = f"api.example.com:{taken.getsockname()[1]}"
         with bench(tmp_path, reach(place)) as at:
-            said = at.asks(place)
+            said = [at.asks(place) for _ in range(3)]
 
-            assert said.startswith(b"HTTP/1.1 502 Bad Gateway: Connection refused")
+            assert all(each.startswith(b"HTTP/1.1 502 Bad Gateway: Connection refused") for each in said)
             assert at.denied == []
+    assert caplog.messages == [f"the plugin crm-reader cannot reach {place}: Connection refused"]
 
 
 def test_a_request_that_comes_slowly_is_ended_and_keeps_nobody_waiting(tmp_path: Path, echo_port: int) -> None:

@@ -43,6 +43,7 @@ CONNECT_S: Final = 30.0
 _PIECE_BYTES = 2**17
 _MOST_HEADS = 64  # requests that are not answered yet, beside the open connections
 _MOST_LOOKUPS = 8
+_MOST_WARNINGS = 200
 _CLOSING_S = 5.0
 _PAUSE_S = 0.1
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of unix(7)
@@ -112,6 +113,7 @@ class Proxy:
         self._resolve = resolve
         self._head_s = head_s
         self._open = 0
+        self._said: set[str] = set()
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -187,7 +189,7 @@ class Proxy:
         except _DeniedError as error:
             await self._refuse_denied(peer, error.status, error.denial)
         except _UnreachableError as error:
-            _LOGGER.warning("the plugin %s cannot reach %s: %s", self._plugin, host, error.why)
+            self._warn(f"cannot reach {host}: {error.why}")
             await self._refuse(peer, error.status, error.why)
         except OSError:  # the plugin is gone, or its process
             return
@@ -198,7 +200,13 @@ class Proxy:
 
     def _deny(self, denial: Denial) -> None:
         if self.record.denied(denial):
-            _LOGGER.warning("the plugin %s was denied %s: %s", self._plugin, denial.place, denial.why)
+            self._warn(f"was denied {denial.place}: {denial.why}")
+
+    def _warn(self, text: str) -> None:
+        """Say something once: a plugin can try for as long as it likes."""
+        if text not in self._said and len(self._said) < _MOST_WARNINGS:
+            self._said.add(text)
+            _LOGGER.warning("the plugin %s %s", self._plugin, text)
 
     async def _asked(self, peer: socket.socket) -> Host:
         head = bytearray()
