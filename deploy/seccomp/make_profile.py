@@ -33,14 +33,13 @@ LOW_32_BITS = 0xFFFFFFFF  # the kernel looks at no more of an int, whatever the 
 
 ALLOWED = {
     "files": """
-        access faccessat faccessat2 open openat creat close close_range read readv pread64 preadv preadv2 write writev
-        pwrite64 pwritev pwritev2 lseek stat fstat lstat newfstatat statx statfs fstatfs readlink readlinkat getdents
-        getdents64 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
-        symlink symlinkat chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat truncate
-        ftruncate fallocate fadvise64 readahead fsync fdatasync sync_file_range flock umask dup dup2 dup3 fcntl pipe
-        pipe2 sendfile splice tee copy_file_range inotify_init inotify_init1 inotify_add_watch
-        inotify_rm_watch getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr setxattr lsetxattr fsetxattr
-        removexattr lremovexattr fremovexattr""",
+        access faccessat faccessat2 close close_range read readv pread64 preadv preadv2 write writev pwrite64 pwritev
+        pwritev2 lseek stat fstat lstat newfstatat statx statfs fstatfs readlink readlinkat getdents getdents64 getcwd
+        chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat chown
+        fchown lchown fchownat utime utimes utimensat futimesat truncate ftruncate fallocate fadvise64 readahead fsync
+        fdatasync sync_file_range flock umask dup dup2 dup3 fcntl pipe pipe2 sendfile splice tee copy_file_range
+        inotify_init inotify_init1 inotify_add_watch inotify_rm_watch getxattr lgetxattr fgetxattr listxattr
+        llistxattr flistxattr setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr""",
     "memory": """
         brk mmap munmap mremap mprotect madvise mincore msync mbind get_mempolicy set_mempolicy membarrier pkey_alloc
         pkey_free pkey_mprotect mlock munlock""",
@@ -119,7 +118,11 @@ TRAPPED_IOCTLS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 SOCK_STREAM, SOCK_DGRAM, SOCK_TYPE = 1, 2, 0xF
 IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, NETLINK_ROUTE = 0, 6, 17, 0
-S_IFMT, S_IFIFO = 0o170000, 0o010000
+S_IFMT, S_IFIFO, S_ISUID, S_ISGID = 0o170000, 0o010000, 0o4000, 0o2000
+O_CREAT, O_TMPFILE = 0o100, 0o20000000
+MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "creat": 1}
+"""Where they have a mode. In a folder that a plugin may write, a file with its owner's rights would lend those
+of the engine's user to everybody on the host."""
 THE_PERSONALITY = 0xFFFFFFFF  # asks for it; anything else sets it
 
 
@@ -212,14 +215,23 @@ def _conditional() -> Iterator[dict[str, Any]]:
     yield _rule(["socketpair"], "SCMP_ACT_ALLOW", (0, LOW_32_BITS, AF_UNIX))
     yield _rule(["mknod"], "SCMP_ACT_ALLOW", (1, S_IFMT, S_IFIFO))
     yield _rule(["mknodat"], "SCMP_ACT_ALLOW", (2, S_IFMT, S_IFIFO))
+    for name, mode in MODES.items():
+        yield _rule([name], "SCMP_ACT_ALLOW", (mode, S_ISUID | S_ISGID, 0))
+        for bit in (S_ISUID, S_ISGID):
+            yield _rule([name], "SCMP_ACT_ERRNO", (mode, bit, bit), errno_=errno.EPERM)
+    for name, flags in (("open", 1), ("openat", 2)):
+        yield _rule([name], "SCMP_ACT_ALLOW", (flags, O_CREAT | O_TMPFILE, 0))
+        yield _rule([name], "SCMP_ACT_ALLOW", (flags + 1, S_ISUID | S_ISGID, 0))
     yield _rule(["personality"], "SCMP_ACT_ALLOW", (0, LOW_32_BITS, THE_PERSONALITY))
 
 
-def _rule(names: list[str], action: str, *conditions: tuple[int, int, int]) -> dict[str, Any]:
+def _rule(
+    names: list[str], action: str, *conditions: tuple[int, int, int], errno_: int = errno.ENOSYS
+) -> dict[str, Any]:
     """Make a rule; a condition is an argument's place, a mask, and what that must leave of the argument."""
     rule: dict[str, Any] = {"names": names, "action": action}
     if action == "SCMP_ACT_ERRNO":
-        rule["errnoRet"] = errno.ENOSYS
+        rule["errnoRet"] = errno_
     if conditions:
         rule["args"] = [
             {"index": index, "value": mask, "valueTwo": left, "op": "SCMP_CMP_MASKED_EQ"}

@@ -92,6 +92,17 @@ def _cases() -> Iterator[tuple[str, tuple[int, ...], int]]:
     yield "personality", (0xFFFFFFFF,), bpf.ALLOW
     yield "personality", (0xFFFFFFFFFFFFFFFF,), bpf.ALLOW  # -1 of C, which asks, too
     yield "personality", (0x0040000,), bpf.refused(38)
+    yield "fchmodat", (0, 0, 0o755), bpf.ALLOW
+    yield "fchmodat", (0, 0, 0o4755), bpf.refused(1)
+    yield "fchmod", (0, 0o2755), bpf.refused(1)
+    yield "chmod", (0, HIGH | 0o6755), bpf.refused(1)
+    yield "openat", (0, 0, 0), bpf.ALLOW
+    yield "openat", (0, 0, 0, 0o6000), bpf.ALLOW  # nothing is made
+    yield "openat", (0, 0, 0o101, 0o666), bpf.ALLOW
+    yield "openat", (0, 0, 0o101, 0o4755), bpf.refused(38)
+    yield "openat", (0, 0, 0o20200002, 0o4755), bpf.refused(38)  # O_TMPFILE
+    yield "open", (0, 0o101, 0o2755), bpf.refused(38)
+    yield "creat", (0, 0o4755), bpf.refused(1)
     yield "mknodat", (0, 0, 0o010644), bpf.ALLOW
     yield "mknodat", (0, 0, 0o060644), bpf.refused(38)  # a block device
 
@@ -129,7 +140,7 @@ def test_every_known_call_is_named_for_engines_without_a_default_errno(calls: di
     profile = json.loads(seccomp.profile())
 
     named = {name for rule in profile["syscalls"] for name in rule["names"]}
-    refused = next(rule for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ERRNO")
+    refused = next(rule for rule in profile["syscalls"] if rule.get("errnoRet") == 38)
     assert named >= calls["x86_64"].keys() | calls["aarch64"].keys()
     assert {"clone3", "io_uring_setup", "openat2", "memfd_create"} <= set(refused["names"])
     assert refused["errnoRet"] == profile["defaultErrnoRet"] == 38

@@ -15,6 +15,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import aiohttp
+import httpx
 import numpy as np
 import psycopg
 import pyarrow as pa
@@ -54,15 +56,20 @@ def processes() -> None:
 
 
 async def answered(port: list[int]) -> bytes:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def reply(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(reply, "127.0.0.1", 0)
     async with server:
         port.append(server.sockets[0].getsockname()[1])
         address = f"http://127.0.0.1:{port[0]}/"
+        async with aiohttp.ClientSession() as session, session.get(address) as answer:
+            assert await answer.read() == b"hi"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(address)).content == b"hi"
+        assert (await asyncio.to_thread(lambda: httpx.get(address))).content == b"hi"
         return (await asyncio.to_thread(lambda: requests.get(address, timeout=10))).content
 
 

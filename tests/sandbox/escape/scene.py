@@ -19,6 +19,7 @@ import selectors
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -54,7 +55,7 @@ ALONE = (
     "limits: print without end",
 )
 """Each in a session of its own, which it may end."""
-AGAIN = ("network", "privileges", "descriptors", "processes", "tenants")
+AGAIN = ("grants", "network", "privileges", "descriptors", "processes", "tenants")
 """Once more with a host that is granted, for which a sandbox is made in another way."""
 LOOKED = "persistence: (the next run looks for it)"
 HANDLE_BYTES = 128
@@ -101,7 +102,7 @@ def _own_network() -> None:
 
 def _own_files(folder: Path) -> None:
     """Make of /etc and /dev/shm what may be changed, with names in it that others have."""
-    for name in ("upper", "work", "home", "tmp", "outside", "kept", "other"):
+    for name in ("upper", "work", "home", "tmp", "outside", "kept", "other", "granted", "readable"):
         (folder / name).mkdir()
     layers = f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work"
     subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", "/etc"], check=True)
@@ -231,6 +232,8 @@ class Scene:
         (folder / "home" / ".aws" / "credentials").write_text(self.secret)
         (folder / "home" / ".profile").touch()
         (folder / "kept" / "file").touch()
+        (folder / "readable" / "file").touch()
+        (folder / "granted").chmod(0o777)
         Path("/dev/shm", self.mark).write_text(self.secret)
         plugin = Path(shutil.copytree(HERE / "plugin", folder / "plugin", ignore=shutil.ignore_patterns("__pycache__")))
         leaked = os.open(secret_file, os.O_RDONLY)
@@ -243,6 +246,8 @@ class Scene:
             "home": str(folder / "home"),
             "outside": str(folder / "outside"),
             "kept": str(folder / "kept"),
+            "granted": str(folder / "granted"),
+            "readable": str(folder / "readable" / "file"),
             "shared_name": self.mark,
             "segment": self._segment(),
             "plugin_file": str(plugin / "escaping.py"),
@@ -351,13 +356,15 @@ class Attempts:
     def make(self) -> None:
         """Make them all."""
         programs = [name for name in self._names if name == LOOKED or name.startswith("programs:")]
-        others = [name for name in self._names if name not in programs and name not in ALONE]
-        with_network = replace(GRANT, network=(GRANTED_HOST,))
-        with self._session(with_network, neighbour=True, secret=self._scene.secret) as neighbour:
+        granted = [name for name in self._names if name.startswith("grants:")]
+        others = [name for name in self._names if name not in {*programs, *granted, *ALONE}]
+        places = self._scene.places
+        more = replace(GRANT, network=(GRANTED_HOST,), write=(places["granted"],), read=(places["readable"],))
+        with self._session(more, neighbour=True, secret=self._scene.secret) as neighbour:
             self._scene.places |= _step(neighbour, 0) | self._found_at(neighbour)
             signs = self._make(others)
-            again = [name for name in others if name.partition(":")[0] in AGAIN]
-            signs |= self._make(again, with_network)
+            again = [name for name in self._names if name.partition(":")[0] in AGAIN]
+            signs |= self._make(again, more)
             met = _step(neighbour, 1)["met"]
         for name in () if self._has_own_kernel else ALONE:
             self._make([name])
@@ -383,6 +390,11 @@ class Attempts:
                 return not Path(self._scene.places["kept"], "file").exists()
             case "the next run found it":
                 return self.found.pop(LOOKED)[0]
+            case "a device":
+                return any(path.is_char_device() for path in Path(self._scene.places["granted"]).iterdir())
+        if sign.startswith("setuid: "):
+            left = Path(self._scene.places["granted"], sign.removeprefix("setuid: "))
+            return left.exists() and bool(left.stat().st_mode & (stat.S_ISUID | stat.S_ISGID))
         return sign in met or self._scene.sees(sign)
 
     def _make(self, names: list[str], grant: Grant = GRANT) -> dict[str, str]:

@@ -249,3 +249,75 @@ def _(places: Places) -> object:
         (folder / f"{path.name}.away").rename(path)
         return True
     return False
+
+
+@attempt("grants: leave a setuid file in a folder that it may write")
+def _(places: Places) -> object:
+    path = Path(places["granted"], "set by chmod")
+    path.touch()
+    path.chmod(0o6755)
+    return See(f"setuid: {path.name}")
+
+
+@attempt("grants: the same, made so at once")
+def _(places: Places) -> object:
+    path = Path(places["granted"], "set by open")
+    os.umask(0)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o6755))
+    return See(f"setuid: {path.name}")
+
+
+@attempt("grants: the same, by a file without a name")
+def _(places: Places) -> object:
+    path = Path(places["granted"], "set by link")
+    os.umask(0)
+    made = os.open(places["granted"], os.O_TMPFILE | os.O_WRONLY, 0o6755)
+    libc.linkat(-100, f"/proc/self/fd/{made}".encode(), -100, bytes(path), 0x400)
+    return See(f"setuid: {path.name}")
+
+
+@attempt("grants: leave a device in it")
+def _(places: Places) -> object:
+    path = Path(places["granted"], "device")
+    os.mknod(path, 0o020666, os.makedev(1, 3))
+    return See("a device")
+
+
+@attempt("grants: reach out of it by a link")
+def _(places: Places) -> object:
+    link = Path(places["granted"], "out")
+    link.symlink_to(places["secret_file"])
+    return link.read_text()
+
+
+@attempt("grants: reach out of it by ..")
+def _(places: Places) -> object:
+    return Path(places["granted"], "..", "other", "secret").read_text()
+
+
+@attempt("grants: swap it for a link to another folder")
+def _(places: Places) -> object:
+    folder = Path(places["granted"])
+    folder.rename(folder.with_name("granted before"))
+    folder.symlink_to(places["kept"])
+    folder.unlink()
+    folder.with_name("granted before").rename(folder)
+    return True
+
+
+@attempt("grants: write a file that it may only read")
+def _(places: Places) -> object:
+    return _can_open(places["readable"], os.O_RDWR)
+
+
+@attempt("grants: take the right to write it, chmod")
+def _(places: Places) -> object:
+    os.chmod(places["readable"], 0o666)
+    return True
+
+
+@attempt("grants: take a file that it may only read by a hard link")
+def _(places: Places) -> object:
+    link = Path(places["granted"], "taken")
+    link.hardlink_to(places["readable"])
+    return _can_open(link, os.O_RDWR)
