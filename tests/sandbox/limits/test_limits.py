@@ -5,6 +5,7 @@ Each kind has a process of its own (`host`), which does all acts (`greedy`) once
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import bubblewrap
+import container_engines
 import pytest
 
 HERE = Path(__file__).parent
@@ -26,6 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "process, as root": {"backend": "process"},
     "process, as a user": {"backend": "process", "user": USER},
     "process, as a user with groups": {"backend": "process", "user": USER, "delegated": True},
+    "Docker": {"backend": "container", "engine": "docker"},
 }
 HELD = [kind for kind in KINDS if kind != "none"]
 GROUPED = ["process, as root", "process, as a user with groups"]
@@ -57,18 +60,17 @@ def acts(tmp_path_factory: pytest.TempPathFactory) -> Acts:
 
 def done(kind: str) -> dict[str, Any]:
     """Have all acts done."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="dativo-limits-") as folder:
+    with contextlib.ExitStack() as using:
+        folder = using.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="dativo-limits-"))
         Path(folder).chmod(0o755)
-        order = {"user": None, "delegated": False, **KINDS[kind], "folder": folder}
+        order = {"user": None, "delegated": False, "runtime": None, **KINDS[kind], "folder": folder}
+        if "engine" in order:
+            engine = using.enter_context(container_engines.running(order["engine"]))
+            order |= {"engine": engine.url, "image": engine.image}
         environment = {"PATH": f"{bubblewrap.programs()}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
         command = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            sys.executable,
-            HERE / "host.py",
-            json.dumps(order),
+            *("unshare", "--mount", "--propagation", "private"),
+            *(sys.executable, HERE / "host.py", json.dumps(order)),
         ]
         host = subprocess.run(command, env=environment, capture_output=True, timeout=LONGEST_S, check=False)
     assert host.returncode == 0, host.stderr.decode(errors="replace")[-5000:]
