@@ -221,6 +221,7 @@ def test_granted_paths_are_shown_as_they_are_granted(plugins: Path, tmp_path: Pa
     real.mkdir()
     (tmp_path / "link").symlink_to("real")
     (real / "in").mkdir()
+    (tmp_path / "out").mkdir()
 
     view = view_of(plugins, grant=Grant(read=(str(tmp_path / "link" / "in"),), write=(str(tmp_path / "out"),)))
 

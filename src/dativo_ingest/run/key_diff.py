@@ -96,7 +96,7 @@ class KeyDiff:
         result = self._table.compare_keys(self.schema, keys, marked=self._marked)
         self.result = ComparedKeys(
             result,
-            started_at.isoformat(timespec="milliseconds"),
+            started_at.isoformat(timespec="microseconds"),
             time.monotonic() - started_s,
             is_certain=not self.unknown,
         )
