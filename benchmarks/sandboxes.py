@@ -79,7 +79,12 @@ def _arrow(scale: float, sandboxes: Sandboxes) -> list[Case]:
 
     def job(sandbox: Mapping[str, object]) -> _Command:
         def command(folder: Path) -> Sequence[str | Path]:
-            terms = {"sandbox": sandbox, "filesystem": {"read": "any"}, "plugins": {"trusted": [trusted]}}
+            terms = {
+                "sandbox": sandbox,
+                "filesystem": {"read": "any"},
+                "plugins": {"trusted": [trusted]},
+                "resources": {"memory": "4Gi", "cpu": 2},  # what the manifest asks for
+            }
             policy = folder / "policy.yaml"
             policy.write_text(json.dumps({"version": 1, "defaults": terms}), encoding="utf-8")
             return [*run_of(f"{_READERS}:ArrowPlugin", {"path": str(file)})(folder), "--policy", policy]
