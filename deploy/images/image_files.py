@@ -95,6 +95,7 @@ class ImageFiles:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self.files[f"usr/local/bin/{version}"] = Path(os.path.realpath(sys.executable))
         self.links |= {"usr/local/bin/python3": version, "usr/local/bin/python": version, "job": "tmp"}
+        self.links[f"usr/local/lib/{version}/dist-packages"] = "site-packages"  # where Debian's Python looks
         self.texts |= {name: text.encode() for name, text in _TEXTS.items()}
         self._add_certificates()
         self._add_zones()
