@@ -48,8 +48,9 @@ class TextColumns:
         names = sorted(self._every | self._nested)
         keys = "|".join(re.escape(name) for name in names)
         # Members of no interest, as many as there are: plain values under other keys that are written without escapes.
+        # Greedy is enough, as nothing follows; Python before 3.11.5 does not go back where the last try of *+ fails.
         self._others = re.compile(
-            rf'(?:"(?!(?:{keys})")[^"\\]*+"{_SPACE}:{_SPACE}(?:{_STRING}|{_BARE}){_SPACE},{_SPACE})*+', re.DOTALL
+            rf'(?:"(?!(?:{keys})")[^"\\]*+"{_SPACE}:{_SPACE}(?:{_STRING}|{_BARE}){_SPACE},{_SPACE})*', re.DOTALL
         )
 
     def rewrite(self, record: str) -> str:
