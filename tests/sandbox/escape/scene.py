@@ -421,7 +421,7 @@ class Attempts:
     @contextlib.contextmanager
     def _session(self, grant: Grant = GRANT, **connection: Any) -> Iterator[Conversation]:
         config = SourceConfig(type="escaping", connection={**self._scene.places, **connection})
-        plugin = _plugin(Path(self._scene.places["plugin_file"]))
+        plugin = without_manifest(Path(self._scene.places["plugin_file"]), "Escaping")
         record = PluginRecord("source", plugin.title, plugin.version, plugin.sha256, grant)
         conversation = Starter(plugin, config, Hosted(record, confinement=self._confinement))()
         try:
@@ -452,12 +452,13 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _plugin(file: Path) -> FoundPlugin:
+def without_manifest(file: Path, class_name: str) -> FoundPlugin:
+    """Give a plugin of a file, whose grant is the test's to say: the manifest beside it is left out."""
     return FoundPlugin(
         kind="reader",
-        name=f"{file}:Escaping",
+        name=f"{file}:{class_name}",
         file=file,
-        class_name="Escaping",
+        class_name=class_name,
         entry_point=None,
         command=None,
         python=Path(sys.executable),

@@ -22,10 +22,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "escape"))
 
 from docker import DockerClient  # noqa: E402
-from scene import _become, _confinement  # noqa: E402  it lies beside the tests of escapes
+from scene import _become, _confinement, without_manifest  # noqa: E402  it lies beside the tests of escapes
 
 from dativo_ingest.plugin_process.conversation import Conversation  # noqa: E402
-from dativo_ingest.plugin_process.found import FoundPlugin, sha256_of_files  # noqa: E402
 from dativo_ingest.plugin_process.records import PluginRecord  # noqa: E402
 from dativo_ingest.plugin_process.starting import Hosted, Starter  # noqa: E402
 from dativo_ingest.sandbox.grant import Grant  # noqa: E402
@@ -99,22 +98,7 @@ class Host:
         self.found: dict[str, Any] = {}
         self._confinement = _confinement(order)
         self._folder = folder
-        file = HERE / "plugin" / "greedy.py"
-        self._plugin = FoundPlugin(
-            kind="reader",
-            name=f"{file}:Greedy",
-            file=file,
-            class_name="Greedy",
-            entry_point=None,
-            command=None,
-            python=Path(sys.executable),
-            manifest=None,
-            version="1.0.0",
-            requires_sdk=None,
-            state_version=1,
-            config_version=1,
-            sha256=sha256_of_files(file),
-        )
+        self._plugin = without_manifest(HERE / "plugin" / "greedy.py", "Greedy")
 
     def do(self, acts: list[str], grant: Grant) -> None:
         """Have acts done in one process, which is ended then."""
